@@ -1,0 +1,116 @@
+"""The bundle's folder format: bundle.json names every file with its digest, and all that answering needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from llmops.core.artifact import file_digest, tree_files, write_json
+from llmops.core.errors import DataError
+from llmops.core.section import Section
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+REMAKE = "make it again: llmops compress CONFIG"
+
+
+class FileMark(Section):
+    """What a file of the bundle must be."""
+
+    sha256: str
+    """Digest of its bytes, in hex."""
+    size: int = Field(ge=0)
+    """Its length in bytes."""
+
+
+class Manifest(Section):
+    """bundle.json."""
+
+    format: Literal[1] = FORMAT
+    """Number of this format; a newer one is refused."""
+    task: str
+    """Name of the task in the table of tasks; its codec reads requests and writes answers."""
+    task_version: int = Field(ge=1)
+    """Version of that task's code when the bundle was made."""
+    runtime: Literal["oneshot"] = "oneshot"
+    """How it computes: one run of the network for each batch."""
+    files: dict[str, FileMark]
+    """Every other file of the folder, by its path in it."""
+    labels: list[str] = Field(min_length=1)
+    """Class labels, in the order of the logits."""
+    max_tokens: int = Field(ge=1)
+    """Longer texts are cut here, as in training."""
+    cleaning: dict[str, Any]
+    """The settings of prepare's `clean`; the same code runs on every request."""
+    temperature: float = Field(1.0, gt=0)
+    """Logits are divided by it before the softmax (Guo et al. 2017)."""
+    threshold: float = Field(0.0, ge=0, le=1)
+    """The server abstains when the best label's probability is below it."""
+    metrics: dict[str, Any] = {}
+    """Figures measured when the bundle was made."""
+    lineage: dict[str, Any] = {}
+    """Where it comes from: run, candidate, base model, digests, versions."""
+
+
+def write(folder: Path, fields: Mapping[str, Any]) -> Manifest:
+    """Digest every file below `folder` and write bundle.json there, last.
+
+    `fields` are those of `Manifest` except `format` and `files`. Raises pydantic's ValidationError when a field
+    is missing or wrong: that is the caller's bug.
+    """
+    paths = [path for path in tree_files(folder) if path.name != MANIFEST]
+    files = {
+        path.relative_to(folder).as_posix(): FileMark(sha256=file_digest(path), size=path.stat().st_size) for path in paths
+    }
+    manifest = Manifest(**fields, files=files)
+    write_json(folder / MANIFEST, manifest.plain())
+    return manifest
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`, after its format number and every digest were checked.
+
+    Raises DataError, which says what is wrong.
+    """
+    path = folder / MANIFEST
+    manifest = _parse(path)
+    for name, mark in manifest.files.items():
+        _check(folder, name, mark)
+    return manifest
+
+
+def _parse(path: Path) -> Manifest:
+    try:
+        plain = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError("there is no bundle here: bundle.json is missing", str(path.parent), REMAKE) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"bundle.json cannot be read: {error}", str(path), REMAKE) from error
+    number = plain.get("format") if isinstance(plain, dict) else None
+    if isinstance(number, int) and number > FORMAT:
+        raise DataError(
+            f"the bundle has format {number}; this llmops reads up to {FORMAT}", str(path), "upgrade llmops and try again"
+        )
+    try:
+        return Manifest.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise DataError(f"bundle.json is not a bundle's: {place}: {first['msg']}", str(path), REMAKE) from error
+
+
+def _check(folder: Path, name: str, mark: FileMark) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"bundle.json names a file outside the bundle: {name}", str(folder / MANIFEST), REMAKE)
+    if not path.is_file():
+        raise DataError(f"the bundle lacks its file {name}", str(folder), REMAKE)
+    size = path.stat().st_size
+    if size != mark.size:
+        raise DataError(f"{name} has {size:,} bytes; bundle.json says {mark.size:,}", str(path), REMAKE)
+    if file_digest(path) != mark.sha256:
+        raise DataError(f"{name} was changed after the bundle was made: its sha256 differs", str(path), REMAKE)

@@ -1,0 +1,91 @@
+"""explain and schema: the config documented from the docstrings of its fields."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from llmops.core.errors import UsageError
+from llmops.project import config_class, sections_in
+from llmops.tasks import TASKS, find
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a config, for editors; with several tasks, any of them."""
+    schemas = [config_class(find(name)).model_json_schema() for name in TASKS]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def explain_key(key: str) -> str:
+    """What a section or setting means, as text. Raises UsageError for a key that does not exist."""
+    cls: type[BaseModel] = config_class(find(next(iter(TASKS))))
+    parts = [part for part in key.split(".") if part and not part.isdigit()]
+    walked: list[str] = []
+    for index, part in enumerate(parts):
+        if part not in cls.model_fields:
+            near = difflib.get_close_matches(part, cls.model_fields, 1, cutoff=0.4)
+            place = ".".join(walked) or "the config"
+            do = f"did you mean `{'.'.join([*walked, near[0]])}`?" if near else "settings: " + ", ".join(cls.model_fields)
+            raise UsageError(f"`{key}` is not a setting: {place} has no `{part}`", do=do)
+        field = cls.model_fields[part]
+        walked.append(part)
+        inner = sections_in(field.annotation)
+        if not inner:
+            if index < len(parts) - 1:
+                raise UsageError(f"`{'.'.join(walked)}` holds no further settings", do=f"llmops explain {'.'.join(walked)}")
+            return _field(".".join(walked), field, full=True)
+        cls = inner[-1]
+    return _block(key, cls)
+
+
+def _block(key: str, cls: type[BaseModel]) -> str:
+    lines = [key or "a config", *(f"  {line}" for line in inspect.getdoc(cls).splitlines())] if inspect.getdoc(cls) else [key]
+    for name, field in cls.model_fields.items():
+        lines += ["", _field(name, field, full=False)]
+    return "\n".join(lines)
+
+
+def _field(name: str, field: FieldInfo, full: bool) -> str:
+    inner = sections_in(field.annotation)
+    kind = "a block" if inner else _kind(field.annotation)
+    bounds = _bounds(field)
+    default = "" if inner else f", default {_default(field)}"
+    said = "\n".join(f"    {line.strip()}" for line in (field.description or "").splitlines())
+    more = f"\n    see: llmops explain ...{name}" if inner and full else ""
+    return f"{name}: {kind}{bounds}{default}\n{said}{more}"
+
+
+def _kind(annotation: Any) -> str:
+    if annotation is type(None):
+        return "null"
+    if typing.get_origin(annotation) is typing.Literal:
+        return " | ".join(str(value) for value in typing.get_args(annotation))
+    args = typing.get_args(annotation)
+    if typing.get_origin(annotation) is list:
+        return "list of " + " or ".join(_kind(arg) for arg in args)
+    if args:
+        return " | ".join(_kind(arg) for arg in args)
+    names = {str: "text", int: "whole number", float: "number", bool: "true | false"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _bounds(field: FieldInfo) -> str:
+    signs = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
+    found = [
+        f"{signs[type(rule).__name__]} {getattr(rule, type(rule).__name__.lower())}"
+        for rule in field.metadata
+        if type(rule).__name__ in signs
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "none: it must be given" if field.default_factory is None else str(field.default_factory())  # type: ignore[call-arg]
+    return "null" if field.default is None else str(field.default)

@@ -1,0 +1,1 @@
+"""Rows and texts: readers, cleaning, redaction, hashing, the traffic log."""

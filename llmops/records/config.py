@@ -1,0 +1,60 @@
+"""The config blocks of records: a source of rows, and how texts are cleaned (before training and before serving)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from llmops.core.section import Section
+
+Redactable = Literal["email", "phone", "card", "iban", "ip", "url"]
+
+
+class CleanStep(Section):
+    """Unicode, white space and personal data; the same code runs before training and before serving."""
+
+    unicode: Literal["NFC", "NFKC", "none"] = "NFC"
+    """Normal form of Unicode."""
+    whitespace: bool = True
+    """Runs of white space become one space; ends are trimmed; control characters go."""
+    lowercase: bool = False
+    """Lower-case everything."""
+    redact: list[Redactable] = []
+    """Kinds of personal data that become a placeholder such as <email>."""
+
+
+UNCLEANED = CleanStep(unicode="none", whitespace=False)
+"""What a config without a `clean` step means: texts stay as they are."""
+
+
+class SourceSection(Section):
+    """A source in long form."""
+
+    path: str
+    """A file, a folder of text (one folder per label, one file per row), a Hugging Face data set saved to disk,
+    or `hf://NAME` for one on the hub."""
+    format: Literal["auto", "csv", "jsonl", "parquet", "folder", "hf"] = "auto"
+    """What it is; `auto` goes by the ending."""
+    split: str = "train"
+    """Hugging Face data sets: which split."""
+    revision: str | None = None
+    """Hugging Face data sets: which revision, so that the data cannot change under you."""
+    encoding: str | None = None
+    """Text encoding; found out when absent."""
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """CSV delimiter; found out when absent."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        try:
+            "a".encode(value or "utf-8")
+        except LookupError:
+            raise ValueError(f"Python knows no text encoding `{value}`; try utf-8, cp1252 or gb18030") from None
+        return value
+
+
+def as_source(source: str | SourceSection) -> SourceSection:
+    """A source of the config in its long form."""
+    return SourceSection(path=source) if isinstance(source, str) else source

@@ -1,0 +1,146 @@
+"""Examples: the rows of all sources as the task understands them, and the schema check: what is bad is counted by
+reason, too much of it stops, and rows with several labels are refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from llmops.core.errors import DataError
+from llmops.core.protocols import Row, Task
+from llmops.records.config import SourceSection, as_source
+from llmops.records.reading import EXCERPT, BadRow, Reading
+from llmops.records.readers import read
+
+SEPARATORS = "|;"
+CERTAIN_KINDS = 2  # different combinations of known labels, from which `a|b` is certain to mean two labels
+
+
+@dataclass(frozen=True)
+class SourceNote:
+    """What was found out about one source: rows read (bad ones included), and its encoding when it is a text file."""
+
+    name: str
+    rows: int
+    bad: int
+    encoding: str | None
+    encoding_found: bool
+    delimiter: str | None
+
+
+@dataclass
+class Examples:
+    """`rows` are the task's examples, each with its "origin" and the extra columns that were asked for."""
+
+    rows: list[Row] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    notes: list[SourceNote] = field(default_factory=list)
+
+    @property
+    def read(self) -> int:
+        """Rows read, bad ones included."""
+        return len(self.rows) + len(self.bad)
+
+    def bad_by_reason(self) -> dict[str, int]:
+        """How many rows are bad for each reason, the most frequent first."""
+        return dict(Counter(row.reason for row in self.bad).most_common())
+
+
+def load_examples(
+    sources: Sequence[str | SourceSection],
+    root: Path,
+    task: Task,
+    section: Any,
+    max_bad_rows: float = 0.05,
+    extra: Mapping[str, str] | None = None,
+    limit: int | None = None,
+) -> Examples:
+    """All examples of `sources`, in the order of the files.
+
+    `section` is the task's; `extra` maps names to columns that examples carry besides the task's own (group, time);
+    `limit` stops each source after so many rows, for a look at the data. Raises DataError when a source is missing,
+    empty or unreadable, lacks a column, carries several labels a row, or when the share of bad rows is above
+    `max_bad_rows`.
+    """
+    found = Examples()
+    for source in sources:
+        _load(found, as_source(source), root, task, section, extra or {}, limit)
+    names = ", ".join(note.name for note in found.notes)
+    if not found.read:
+        raise DataError(f"there is not one row in {names}.", where=names, do="export the data again; only the header is there")
+    _refuse_bad_share(found, names, max_bad_rows)
+    _refuse_joined_labels(found.rows, names)
+    return found
+
+
+def task_columns(section: Any) -> tuple[str, str]:
+    """The names of the columns with the text and the label in a task's section."""
+    return getattr(section, "text", "text"), getattr(section, "label", "label")
+
+
+def _load(
+    found: Examples, source: SourceSection, root: Path, task: Task, section: Any, extra: Mapping[str, str], limit: int | None
+) -> None:
+    columns = task_columns(section)
+    reading = read(source, root, columns)
+    reading.require([*columns, *extra.values()])
+    before = found.read
+    for row, origin in islice(reading, limit):
+        _refuse_lists(row.get(columns[1]), origin)
+        example = task.example(section, row)
+        if isinstance(example, str):
+            found.bad.append(BadRow(origin, example, "", str(row.get(columns[0], ""))[:EXCERPT]))
+        else:
+            carried = {name: row.get(column) for name, column in extra.items()}
+            found.rows.append({**example, **carried, "origin": origin})
+    found.bad.extend(reading.bad)
+    found.notes.append(_note(reading, found.read - before))
+
+
+def _note(reading: Reading, rows: int) -> SourceNote:
+    return SourceNote(
+        reading.name, rows, len(reading.bad), reading.encoding, reading.encoding_found, reading.delimiter
+    )
+
+
+def _refuse_bad_share(found: Examples, names: str, most: float) -> None:
+    share = len(found.bad) / found.read
+    if share <= most and found.rows:
+        return
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in found.bad_by_reason().items())
+    shown = "\n".join(f"{row.origin}  {row.reason}{': ' + row.detail if row.detail else ''}" for row in found.bad[:3])
+    raise DataError(
+        f"{len(found.bad):,} of {found.read:,} rows are bad ({share:.1%}, allowed {most:.1%}): {reasons}.",
+        where=found.bad[0].origin if found.bad else names,
+        do="mend the file, or raise `prepare.max_bad_rows` to go on without these rows",
+        snippet=shown,
+    )
+
+
+def _refuse_lists(label: Any, origin: str) -> None:
+    if isinstance(label, (list, tuple, set)):
+        raise _several(f"the label is a list: {str(list(label))[:80]}", origin)
+
+
+def _refuse_joined_labels(rows: list[Row], names: str) -> None:
+    """`billing|refund` is certain to mean two labels when its parts stand alone elsewhere, in several combinations."""
+    labels = Counter(row["label"] for row in rows if isinstance(row.get("label"), str))
+    for separator in SEPARATORS:
+        joined = [label for label in labels if separator in label]
+        certain = [label for label in joined if all(part.strip() in labels for part in label.split(separator))]
+        if len(certain) >= CERTAIN_KINDS and len(certain) == len(joined):
+            first = next(row for row in rows if row.get("label") in certain)
+            n = sum(labels[label] for label in certain)
+            raise _several(f"{n:,} rows in {names} join labels with `{separator}`: `{certain[0]}`", first["origin"])
+
+
+def _several(what: str, origin: str) -> DataError:
+    return DataError(
+        f"multi-label data is not supported: {what}.",
+        where=origin,
+        do="keep one label a row: the most important one, or one row for each label",
+    )

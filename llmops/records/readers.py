@@ -1,0 +1,71 @@
+"""Any source of the config as rows: `read(source, root)` finds out what it is and hands it to its reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmops.core.errors import DataError
+from llmops.records.config import SourceSection, as_source
+from llmops.records.csvreader import read_csv
+from llmops.records.folderreader import read_folder
+from llmops.records.jsonlreader import read_jsonl
+from llmops.records.reading import Reading
+from llmops.records.tablereader import HUB, is_saved_dataset, read_dataset, read_parquet
+from llmops.records.textfiles import must_be_file
+
+ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+def source_path(source: str | SourceSection, root: Path) -> Path | None:
+    """The file or folder of a source, absolute; None for a data set on the hub."""
+    path = as_source(source).path
+    return None if path.startswith(HUB) else (root / Path(path).expanduser()).resolve()
+
+
+def read(source: str | SourceSection, root: Path, columns: tuple[str, str] = ("text", "label")) -> Reading:
+    """The rows of one source, lazily, each with its origin "file:line".
+
+    `root` is what relative paths are relative to; `columns` are the names that a folder of text, which has none,
+    gives to its text and its label. Raises DataError for what is missing, unreadable or not what it claims to be,
+    MachineError when the library for it is not installed.
+    """
+    source = as_source(source)
+    path = source_path(source, root)
+    form = _format(source, path)
+    if form == "hf":
+        return read_dataset(path or root, source.path, source)
+    assert path is not None
+    if form == "folder":
+        if not path.is_dir():
+            raise DataError(f"there is no folder {source.path}.", where=str(path), do="check `path:` and `format:`")
+        return read_folder(path, source.path, source, columns)
+    if form == "parquet":
+        return read_parquet(path, source.path)
+    return (read_csv if form == "csv" else read_jsonl)(path, source.path, source)
+
+
+def _format(source: SourceSection, path: Path | None) -> str:
+    if path is None:
+        return "hf"
+    if source.format != "auto":
+        return source.format
+    if path.is_dir():
+        return "hf" if is_saved_dataset(path) else "folder"
+    must_be_file(path, source.path)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise DataError(
+            f"{source.path}: llmops can't tell from the ending `{ending}` what this is.",
+            where=str(path),
+            do="write the source in its long form with `format: csv` (or jsonl, parquet, folder, hf)",
+        )
+    return ENDINGS[ending]

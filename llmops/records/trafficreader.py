@@ -1,0 +1,123 @@
+"""Reads the traffic log: counts, requests, corrections. Opens it for reading only; the server may go on writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from llmops.records.trafficfile import connect_reader, explained
+
+LATEST = """
+    SELECT request_id, MAX(rowid) AS newest FROM feedback WHERE {column} IS NOT NULL GROUP BY request_id
+"""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One request of the log. `text` is None when the log keeps no texts."""
+
+    id: str
+    at: float
+    version: int | None
+    text: str | None
+    label: str | None
+    probability: float | None
+    abstained: bool
+    latency_ms: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A request that somebody spoke about: the latest rating and the latest correction, either may be None.
+    `said_at` is the time of the latest word."""
+
+    id: str
+    at: float
+    version: int | None
+    text: str | None
+    label: str | None
+    abstained: bool
+    source: str
+    rating: int | None
+    correction: str | None
+    said_at: float
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Requests of one day (UTC, `2026-11-22`), and how many of them the model abstained on."""
+
+    day: str
+    requests: int
+    abstained: int
+
+
+class TrafficReader:
+    """The log open for reading. Use as a context manager. Methods raise DataError when the file is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DataError when the file is missing, damaged, foreign or newer."""
+        self.path = path
+        self._connection = connect_reader(path)
+
+    def requests(
+        self, version: int | None = None, since: float = 0.0, source: str = "http", newest: int | None = None
+    ) -> list[Logged]:
+        """Requests at or after `since` (seconds since 1970) in the order of time; of one version when given;
+        the `newest` so many when given."""
+        rows = self._query(
+            "SELECT id, at, version, text, label, probability, abstained, latency_ms, source FROM requests"
+            " WHERE source = ? AND at >= ? AND (? IS NULL OR version = ?) ORDER BY at DESC, rowid DESC LIMIT ?",
+            source, since, version, version, -1 if newest is None else newest,
+        )
+        return [Logged(*row[:6], bool(row[6]), *row[7:]) for row in reversed(list(rows))]
+
+    def judged(self, version: int | None = None, since: float = 0.0) -> list[Judged]:
+        """Requests that somebody rated or corrected, in the order of the latest word."""
+        rows = self._query(
+            "SELECT r.id, r.at, r.version, r.text, r.label, r.abstained, r.source, f.rating, c.correction,"
+            " MAX(COALESCE(f.at, 0), COALESCE(c.at, 0)) AS said_at"
+            f" FROM requests r LEFT JOIN ({LATEST.format(column='rating')}) lf ON lf.request_id = r.id"
+            " LEFT JOIN feedback f ON f.rowid = lf.newest"
+            f" LEFT JOIN ({LATEST.format(column='correction')}) lc ON lc.request_id = r.id"
+            " LEFT JOIN feedback c ON c.rowid = lc.newest"
+            " WHERE (f.rating IS NOT NULL OR c.correction IS NOT NULL) AND r.at >= ?"
+            " AND (? IS NULL OR r.version = ?) ORDER BY said_at, r.rowid",
+            since, version, version,
+        )
+        return [Judged(*row[:5], bool(row[5]), *row[6:]) for row in rows]
+
+    def volumes(self, version: int | None = None, since: float = 0.0) -> list[Volume]:
+        """Requests a day, oldest first."""
+        rows = self._query(
+            "SELECT date(at, 'unixepoch'), COUNT(*), SUM(abstained) FROM requests WHERE source = 'http' AND at >= ?"
+            " AND (? IS NULL OR version = ?) GROUP BY 1 ORDER BY 1",
+            since, version, version,
+        )
+        return [Volume(*row) for row in rows]
+
+    def state(self) -> dict[str, int]:
+        """Figures that change whenever the log does; read from the ends of the tables, so cheap at any size."""
+        found: dict[str, int] = {}
+        for table in ("requests", "feedback"):
+            # Two queries: SQLite reads one end of the table for MIN or MAX alone, the whole table for both together.
+            for end in ("MIN", "MAX"):
+                [(value,)] = self._query(f"SELECT {end}(rowid) FROM {table}")
+                found[f"{table}_{end.lower()}"] = value or 0
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        with explained(self.path):
+            yield from self._connection.execute(sql, values)

@@ -1,0 +1,1 @@
+"""Versions that were promoted, the pointer to the champion, and the history of its moves."""

@@ -1,0 +1,1 @@
+"""The server: app.py answers HTTP, batcher.py groups requests, swap.py follows the champion, server.py runs it all."""

@@ -1,0 +1,36 @@
+"""ServeSection: the server's settings; the config block `deploy:` is one. No torch here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from llmops.core.section import Section
+
+
+class ServeSection(Section):
+    """Where the server listens, how it groups requests, what it refuses, what it remembers."""
+
+    host: str = "127.0.0.1"
+    """Address to bind; the default is reachable from this machine only."""
+    port: int = Field(8080, ge=0, le=65535)
+    """Port of `llmops serve`; 0 takes a free one."""
+    max_batch: int = Field(16, ge=1, le=4096)
+    """Requests computed together at most."""
+    max_wait_ms: float = Field(2.0, ge=0, le=1000)
+    """How long a request may wait for others to join its batch."""
+    queue: int = Field(256, ge=1, le=1_000_000)
+    """Requests waiting at most; the next is refused with 429."""
+    threads: int = Field(0, ge=0, le=1024)
+    """Threads that compute; 0: one for each core."""
+    max_texts: int = Field(64, ge=1, le=10_000)
+    """Texts in one call at most (and never more than `queue`); more are refused with 413."""
+    max_text_chars: int = Field(20_000, ge=1)
+    """Longer texts are refused with 413."""
+    max_body_kb: int = Field(1024, ge=1, le=1_048_576)
+    """Larger request bodies are refused with 413, 1 KB = 1,000 bytes."""
+    keep_traffic_days: int = Field(30, ge=1)
+    """Requests older than this leave the traffic log."""
+    log_text: bool = True
+    """Whether the traffic log keeps the (redacted) text; without it, drift and corrections have nothing to read."""
+    redact_log: bool = True
+    """Whether personal data is redacted in the traffic log."""

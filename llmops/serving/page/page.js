@@ -1,0 +1,146 @@
+// The page to try the model and correct it. Whatever a user or the server says goes through textContent.
+"use strict";
+
+const HISTORY = 8;
+const $ = (id) => document.getElementById(id);
+const known = new Set();
+let shown = null; // the answer on display, with the text that was asked and its line in the history
+
+async function call(path, body) {
+  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The server cannot be reached. Is it still running?");
+  }
+  const said = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    const error = said.error ?? { what: `the server said ${response.status}`, do: "try again" };
+    throw new Error(`${capital(error.what)}. ${capital(error.do)}.`);
+  }
+  return said;
+}
+
+const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+const percent = (share) => `${(100 * share).toFixed(share > 0.999 || share < 0.1 ? 1 : 0)} %`;
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+function trouble(error) {
+  $("trouble").textContent = error ? error.message : "";
+  $("trouble").hidden = !error;
+}
+
+async function guarded(button, work) {
+  button.disabled = true;
+  trouble(null);
+  try {
+    await work();
+  } catch (error) {
+    trouble(error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function introduce() {
+  const model = await call("v1/model");
+  const version = model.version ? `Version ${model.version}` : "A bundle under test";
+  const accuracy = model.metrics.accuracy;
+  const measured = typeof accuracy === "number" ? `, right on ${percent(accuracy)} of validation` : "";
+  $("about").textContent = `${version} of a ${model.task} model with ${model.labels.length} labels${measured}.`;
+  $("text").maxLength = model.max_text_chars;
+  $("judge").hidden = !model.keeps_log;
+  known.clear();
+  model.labels.forEach((label) => known.add(label));
+  $("labels").replaceChildren(...model.labels.map((label) => Object.assign(document.createElement("option"), { value: label })));
+}
+
+function ranked({ label, probability }) {
+  const line = document.createElement("li");
+  const bar = element("span", "bar", "");
+  bar.style.width = `${100 * probability}%`;
+  line.append(bar, element("span", "name", label), element("span", "share", percent(probability)));
+  return line;
+}
+
+function show(text, answer) {
+  shown = { text, answer, line: remember(text, answer) };
+  $("kind").textContent = answer.abstained ? "The model isn't sure enough to say. Its best guess:" : "The model says";
+  $("label").textContent = answer.best;
+  $("ranking").replaceChildren(...[{ label: answer.best, probability: answer.probability }, ...answer.alternatives].map(ranked));
+  $("thanks").textContent = "";
+  $("correction").value = "";
+  $("newness").hidden = true;
+  asking(true);
+  openCorrection(false);
+  $("answer").hidden = false;
+}
+
+function asking(open) {
+  $("right").disabled = $("wrong").disabled = !open;
+}
+
+function openCorrection(open) {
+  $("correct").hidden = !open;
+  $("wrong").setAttribute("aria-expanded", String(open));
+  if (open) $("correction").focus();
+}
+
+function remember(text, answer) {
+  const line = document.createElement("li");
+  const got = element("span", "got", answer.abstained ? `${answer.best}?` : answer.best);
+  line.append(element("span", "said", text), got);
+  line.title = text;
+  $("history").prepend(line);
+  while ($("history").children.length > HISTORY) $("history").lastChild.remove();
+  $("earlier").hidden = false;
+  return got;
+}
+
+async function judge(said, thanks, mark) {
+  const about = shown;
+  await call("v1/feedback", { id: about.answer.id, by: "page", ...said });
+  about.line.textContent = mark;
+  if (about !== shown) return;
+  asking(false);
+  openCorrection(false);
+  $("thanks").textContent = thanks;
+  $("text").focus();
+  $("text").select();
+}
+
+$("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("text").value;
+  guarded($("send"), async () => show(text, await call("v1/predict", { text })));
+});
+$("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    if (!$("send").disabled) $("ask").requestSubmit();
+  }
+});
+$("right").addEventListener("click", () => {
+  guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${shown.answer.best} ✓`)).then(() => {
+    $("right").disabled = $("wrong").disabled;
+  });
+});
+$("wrong").addEventListener("click", () => openCorrection($("correct").hidden));
+$("correction").addEventListener("input", () => {
+  const label = $("correction").value.trim();
+  $("newness").hidden = !label || known.has(label);
+});
+$("correct").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const label = $("correction").value.trim();
+  const button = $("correct").querySelector("button");
+  guarded(button, () => judge({ rating: -1, correction: label }, `Thank you, noted as “${label}”.`, `→ ${label}`));
+});
+introduce().catch(trouble);

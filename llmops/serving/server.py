@@ -1,0 +1,107 @@
+"""Starts the server: a port, a model, a traffic log, uvicorn. Returns when it was told to stop and all is answered."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from llmops.core.artifact import write_whole
+from llmops.core.errors import DataError, MachineError
+from llmops.core.protocols import Places
+from llmops.records.traffic import TrafficLog
+from llmops.registry import store
+from llmops.serving.app import Service, make_app
+from llmops.serving.config import ServeSection
+from llmops.serving.swap import Holder, Watcher, load
+
+GRACE_S = 30
+"""Seconds that requests in flight have when the server is told to stop."""
+KEEP_ALIVE_S = 30
+
+Say = Callable[[str], None]
+
+
+def serve_champion(project: str, places: Places, settings: ServeSection, say: Say) -> None:
+    """Serve the project's champion, and each new one from the moment it is promoted, until SIGINT or SIGTERM.
+
+    Raises DataError when there is no champion, MachineError when the port cannot be had.
+    """
+    with bind(settings.host, settings.port) as listener:
+        found = store.champion(places.registry)
+        if found is None:
+            raise DataError(
+                f"{project} has no champion yet", str(places.registry),
+                "make one: llmops run CONFIG; or serve the bundle of a run: llmops serve CONFIG --run ID",
+            )  # fmt: skip
+        holder = Holder(load(*found, settings.threads))
+        watch = partial(Watcher, places.registry, holder, settings.threads)
+        say(f"{project} version {found[0]} answers on {address(listener)}  (Ctrl+C stops)")
+        run(Service(holder, settings, open_log(places.traffic / "traffic.db", settings), watch), listener)
+
+
+def serve_bundle(
+    bundle: Path, settings: ServeSection, say: Say, traffic: Path | None = None, port_file: Path | None = None
+) -> None:
+    """Serve the bundle in a folder until SIGINT or SIGTERM; its answers carry version 0.
+
+    `traffic` is the database of the log (None: nothing is kept); `port_file` gets the port's number.
+    Raises DataError for a bad bundle, MachineError when the port cannot be had.
+    """
+    with bind(settings.host, settings.port) as listener:
+        holder = Holder(load(0, bundle, settings.threads))
+        service = Service(holder, settings, open_log(traffic, settings) if traffic else None)
+        if port_file is not None:
+            write_whole(port_file, f"{listener.getsockname()[1]}\n")
+        say(f"the bundle {bundle} answers on {address(listener)}  (Ctrl+C stops)")
+        run(service, listener)
+
+
+def run(service: Service, listener: socket.socket) -> None:
+    """Answer on a bound socket until told to stop, then answer what is in flight and close the log."""
+    config = uvicorn.Config(
+        make_app(service), http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def open_log(path: Path, settings: ServeSection) -> TrafficLog:
+    """The traffic log with the server's settings."""
+    return TrafficLog(path, settings.keep_traffic_days, settings.log_text, settings.redact_log)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, taken before the model is loaded. Raises MachineError with what to do."""
+    try:
+        family, kind, number, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, number)
+    except OSError as error:
+        raise MachineError(f"the address {host} is none of this machine's: {error}", "deploy.host", "try 127.0.0.1") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(place)
+    except OSError as error:
+        listener.close()
+        raise MachineError(*_no_port(host, port, error)) from error
+    return listener
+
+
+def _no_port(host: str, port: int, error: OSError) -> tuple[str, str, str]:
+    where = f"deploy.host, deploy.port: {host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        do = "stop the other program, or take another port: --set deploy.port=8081 (0 takes a free one)"
+        return f"port {port} is taken", where, do
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than you have", where, "take a port above 1023: --set deploy.port=8080"
+    return f"the server cannot listen there: {error.strerror}", where, "try --set deploy.host=127.0.0.1"
+
+
+def address(listener: socket.socket) -> str:
+    """The socket's address as one would type it into a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

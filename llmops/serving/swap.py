@@ -1,0 +1,91 @@
+"""The model that answers, and the watcher that exchanges it when the champion pointer moves."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmops.bundle.predictor import Predictor
+from llmops.core.errors import LlmopsError
+from llmops.registry import store
+
+POLL_S = 0.5
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A predictor with its version in the registry; 0 when it does not come from there."""
+
+    version: int
+    predictor: Predictor
+
+    def answer(self, requests: Sequence[Any]) -> list[tuple[Any, int]]:
+        """Each request's response, with the version that gave it."""
+        return [(response, self.version) for response in self.predictor.answer(requests)]
+
+
+def load(version: int, bundle: Path, threads: int) -> Loaded:
+    """Open a bundle and answer once, so that the first client does not pay for lazy set-up. Raises DataError."""
+    predictor = Predictor.open(bundle, threads)
+    predictor.answer([predictor.codec.sample])
+    return Loaded(version, predictor)
+
+
+class Holder:
+    """Holds the model that answers now. Set only in the event loop."""
+
+    def __init__(self, model: Loaded) -> None:
+        self.model = model
+
+
+class Watcher:
+    """Follows the champion pointer of a registry: loads the new champion beside the old one, then exchanges them."""
+
+    def __init__(self, registry_dir: Path, holder: Holder, threads: int, swapped: Callable[[int, bool], None]) -> None:
+        """`swapped` hears the version and whether it could be loaded."""
+        self.registry_dir, self.holder, self.threads, self.swapped = registry_dir, holder, threads, swapped
+        self._seen = holder.model.version
+
+    async def run(self) -> None:
+        """Poll until cancelled. A champion that cannot be loaded is reported once; the old one goes on answering."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            number = store.champion_number(self.registry_dir)
+            if number is not None and number != self._seen:
+                self._seen = number
+                if number != self.holder.model.version:
+                    await self._follow(number)
+
+    async def _follow(self, number: int) -> None:
+        try:
+            model = await asyncio.to_thread(self._load)
+        except Exception as error:
+            why = "; ".join(error.mistakes[0].lines()) if isinstance(error, LlmopsError) else repr(error)
+            log.error("version %s cannot be served, version %s stays: %s", number, self.holder.model.version, why)
+            self.swapped(number, False)
+            return
+        self._seen, self.holder.model = model.version, model
+        self.swapped(model.version, True)
+        await asyncio.to_thread(give_back_memory)
+
+    def _load(self) -> Loaded:
+        found = store.champion(self.registry_dir)
+        assert found is not None, "the pointer was there a moment ago"
+        return load(*found, self.threads)
+
+
+def give_back_memory() -> None:
+    """Return what the old model held to the system; glibc keeps freed heap for itself unless told."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)

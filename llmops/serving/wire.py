@@ -1,0 +1,140 @@
+"""What comes in and goes out over HTTP: JSON bodies read with all their limits, and refusals that say what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictStr, ValidationError, model_validator
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from llmops.core.protocols import Codec
+from llmops.core.section import Section
+from llmops.serving.config import ServeSection
+
+KB = 1000
+
+
+class Refusal(Exception):
+    """An answer that is not 200: the HTTP status, a fixed word for programs, what is wrong and what to do."""
+
+    def __init__(self, status: int, code: str, what: str, do: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(what)
+        self.status, self.code, self.what, self.do, self.headers = status, code, what, do, headers
+
+    def response(self) -> JSONResponse:
+        """{"error": {"what", "do", "code"}}"""
+        plain = {"error": {"what": self.what, "do": self.do, "code": self.code}}
+        return JSONResponse(plain, self.status, self.headers)
+
+
+class Feedback(Section):
+    """The body of POST /v1/feedback."""
+
+    id: StrictStr
+    """The id that came with the answer."""
+    rating: Annotated[Literal[1, -1] | None, Field(strict=True)] = None
+    """1: the answer was right; -1: it was wrong."""
+    correction: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    """The right label; one that the model doesn't know yet is welcome."""
+    by: Annotated[StrictStr, Field(max_length=200)] | None = None
+    """Who says so."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Feedback:
+        if self.rating is None and self.correction is None:
+            raise ValueError("give a `rating` (1 or -1), a `correction` (the right label), or both")
+        if self.correction is not None and not self.correction.strip():
+            raise ValueError("`correction` is empty")
+        return self
+
+
+async def read_object(request: Request, max_body_kb: int) -> dict[str, Any]:
+    """The request's body, which must be a JSON object of at most `max_body_kb` KB. Raises Refusal."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(
+            415, "not-json", f"the content type is {kind or 'not given'}, not application/json",
+            "send JSON, with the header Content-Type: application/json",
+        )  # fmt: skip
+    body = await _read_body(request, max_body_kb)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise Refusal(400, "bad-json", f"the body is not JSON: {why}", 'send an object such as {"text": "hello"}') from None
+    if not isinstance(value, dict):
+        raise Refusal(422, "not-an-object", "the body is JSON, but not an object", 'send an object such as {"text": "hello"}')
+    return value
+
+
+async def _read_body(request: Request, max_body_kb: int) -> bytes:
+    too_large = Refusal(413, "body-too-large", f"the body is larger than {max_body_kb:,} KB", "send fewer or shorter texts")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_body_kb * KB:
+        raise too_large
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_body_kb * KB:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)
+
+
+def parse_requests(body: dict[str, Any], codec: Codec, settings: ServeSection) -> tuple[list[Any], bool]:
+    """The codec's requests in a body, and whether it asked for many. Raises Refusal for anything wrong with it.
+
+    For texts: {"text": ..} asks one, {"texts": [..]} many.
+    """
+    if codec.many not in body:
+        return [_request(codec, body, settings, "")], False
+    many = body[codec.many]
+    if len(body) > 1:
+        other = ", ".join(sorted(set(body) - {codec.many}))
+        raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {other}", f"send `{codec.one}` or `{codec.many}` alone")
+    if not isinstance(many, list) or not many:
+        raise Refusal(422, "bad-request", f"`{codec.many}` is not a list with something in it", f'send {{"{codec.many}": ["..", ".."]}}')
+    limit = min(settings.max_texts, settings.queue)
+    if len(many) > limit:
+        raise Refusal(413, "too-many", f"{len(many):,} {codec.many} in one call", f"send at most {limit:,} in one call")
+    return [_request(codec, {codec.one: one}, settings, f"{codec.many}[{place}]: ") for place, one in enumerate(many)], True
+
+
+def _request(codec: Codec, plain: dict[str, Any], settings: ServeSection, where: str) -> Any:
+    request = validated(codec.Request, plain, where)
+    size = codec.size(request)
+    if size > settings.max_text_chars:
+        do = f"send at most {settings.max_text_chars:,} characters"
+        raise Refusal(413, "text-too-long", f"{where}the {codec.one} has {size:,} characters", do)
+    return request
+
+
+def validated(kind: type[Section], plain: dict[str, Any], where: str = "") -> Any:
+    """`plain` as an object of the class `kind`. Raises Refusal (422) that names every mistake."""
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        what = where + "; ".join(_words(mistake) for mistake in error.errors(include_url=False, include_input=False))
+        fields = ", ".join(f"`{name}`" for name in kind.model_fields)
+        raise Refusal(422, "bad-request", what, f"the body takes: {fields}") from None
+
+
+def _words(mistake: Any) -> str:
+    place = ".".join(str(part) for part in mistake["loc"] if isinstance(part, int | str))
+    message = mistake["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def http_refusal(error: HTTPException, allowed: Sequence[str]) -> Refusal:
+    """Starlette's own 404 and 405 in our shape."""
+    if error.status_code == 405:
+        allow = ", ".join(allowed)
+        return Refusal(405, "wrong-method", "this address does not take that method", f"use {allow}", {"Allow": allow})
+    if error.status_code == 404:
+        return Refusal(404, "no-such-address", "there is nothing at this address", "GET / shows what the server offers")
+    return Refusal(error.status_code, "refused", str(error.detail), "mend the request and send it again")
+

@@ -1,0 +1,1 @@
+"""Makes the model small, measures each candidate, keeps the best allowed."""

@@ -1,0 +1,47 @@
+"""The config block `compress:`. No torch here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from llmops.core.section import Section
+
+
+class DistilSection(Section):
+    """A smaller student learns the model's answers (Hinton et al. 2015)."""
+
+    layers: int = Field(3, ge=1, le=48)
+    """Layers of the student; it starts from evenly spaced layers of the model."""
+    epochs: int = Field(4, ge=1, le=1000)
+    """Passes over the training rows."""
+    temperature: float = Field(2.0, gt=0)
+    """Softens the teacher's answers."""
+    int8: bool = True
+    """Quantise the student as well."""
+
+
+class Candidate(Section):
+    """One candidate in long form: exactly one key."""
+
+    distil: DistilSection | None = None
+    """A distilled student."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some(cls, value: Any) -> Any:
+        if value == {}:
+            raise ValueError("name a candidate: `distil`")
+        return value
+
+
+class CompressSection(Section):
+    """`compress:` candidates are made, measured here, and the best within the need's limits becomes the bundle."""
+
+    candidates: list[Literal["float32", "int8"] | Candidate] = Field(["float32", "int8"], min_length=1)
+    """What to try: `float32` (plain ONNX), `int8` (dynamic quantisation), `distil: {layers: 3}`."""
+    max_quality_loss: float = Field(0.01, ge=0, le=1)
+    """Validation metric that a candidate may lose against the trained model."""
+    prefer: Literal["size", "latency", "quality"] = "size"
+    """Among the allowed candidates, the smallest, the fastest or the best."""

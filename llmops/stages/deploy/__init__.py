@@ -1,0 +1,1 @@
+"""Proves the bundle through the real server; what passes becomes champion."""

@@ -1,0 +1,1 @@
+"""Reads the traffic: quality, drift, corrections, and whether a retrain is due."""

@@ -1,0 +1,1 @@
+"""Sources in, a clean, split, encoded data set out."""

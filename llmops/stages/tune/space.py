@@ -1,0 +1,113 @@
+"""The search space: check its axes against the fields of `train:`, and turn a trial's choices into a train section."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Mapping
+from itertools import product
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from llmops.core.errors import Mistake
+from llmops.core.section import Section
+from llmops.stages.tune.config import Axis
+
+Space = Mapping[str, Axis]
+Picks = dict[str, Any]
+"""One trial's choice on every axis: the number itself, or for `choice` the index of the value (Optuna
+takes only plain values as categories; an index stands for any)."""
+
+
+def mistakes(space: Space, train: Section, encoding: Collection[str]) -> list[Mistake]:
+    """What is wrong with `space`, given the config's `train` section and the names of the settings that
+    decide how rows are encoded: a trial that changed those would need another data set."""
+    found: list[Mistake] = []
+    for name, axis in space.items():
+        found.extend(_axis_mistakes(name, axis, train, encoding))
+    return found
+
+
+def _axis_mistakes(name: str, axis: Axis, train: Section, encoding: Collection[str]) -> list[Mistake]:
+    where = f"tune.space.{name}"
+    fields = type(train).model_fields
+    if name not in fields:
+        near = difflib.get_close_matches(name, [f for f in fields if f not in encoding], n=1)
+        do = f"did you mean `{near[0]}`?  See: llmops explain train" if near else "see: llmops explain train"
+        return [Mistake(f"`{name}` is not a setting of `train`.", where, do=do)]
+    if name == "model" or name in encoding:
+        do = "leave it out of the space; to compare models, make one run for each: llmops compare"
+        return [Mistake(f"`{name}` decides how the data set is encoded, so tune cannot vary it.", where, do=do)]
+    kind = number_kind(fields[name].annotation)
+    span = axis.log or axis.uniform
+    if span is not None and kind is None:
+        return [Mistake(f"`{name}` is not a number, so it has no range.", where, do="list its values: `choice: [..]`")]
+    if span is not None and kind is int and any(bound != int(bound) for bound in span):
+        return [Mistake(f"`{name}` takes whole numbers; the bounds {list(span)} are not.", where, do="write whole numbers")]
+    # The allowed range of every field is an interval, so two good bounds mean that all between is good.
+    tried = list(span) if span is not None else list(axis.choice or [])
+    return [found for value in tried if (found := _value_mistake(name, value, kind, train, where))]
+
+
+def _value_mistake(name: str, value: Any, kind: type | None, train: Section, where: str) -> Mistake | None:
+    if kind is int and isinstance(value, float) and value == int(value):
+        value = int(value)
+    try:
+        with_settings(train, {name: value})
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        return Mistake(f"`{name}` cannot be {value!r}: {said}.", where, do=f"see: llmops explain train.{name}")
+    return None
+
+
+def number_kind(annotation: Any) -> type | None:
+    """`int` or `float` when a field of this annotation holds a number (or None), else None."""
+    kinds = set(get_args(annotation)) or {annotation}
+    if float in kinds:
+        return float
+    return int if int in kinds else None
+
+
+def with_settings(train: Section, settings: Mapping[str, Any]) -> Section:
+    """The train section with some settings changed; raises pydantic's ValidationError on a bad value."""
+    return type(train).model_validate({**train.plain(), **settings})
+
+
+def settings(space: Space, picks: Picks) -> dict[str, Any]:
+    """A trial's picks as settings of `train:`."""
+    return {name: axis.choice[picks[name]] if axis.choice else picks[name] for name, axis in space.items()}
+
+
+def own_picks(space: Space, train: Section) -> Picks:
+    """The picks that the config's own settings stand for; those that lie outside the space are left out."""
+    picks: Picks = {}
+    for name, axis in space.items():
+        value = getattr(train, name)
+        plain = value.plain() if isinstance(value, Section) else value
+        span = axis.log or axis.uniform
+        if span is not None and value is not None and span[0] <= value <= span[1]:
+            picks[name] = value
+        elif axis.choice is not None and plain in axis.choice:
+            picks[name] = axis.choice.index(plain)
+    return picks
+
+
+def grid(space: Space, train: type[Section], points: int) -> list[Picks]:
+    """Every combination of the axes' values; `log` and `uniform` axes have `points` of them, evenly spread."""
+    columns = [_grid_axis(axis, number_kind(train.model_fields[name].annotation), points) for name, axis in space.items()]
+    return [dict(zip(space, row, strict=True)) for row in product(*columns)]
+
+
+def _grid_axis(axis: Axis, kind: type | None, points: int) -> list[Any]:
+    if axis.choice is not None:
+        return list(range(len(axis.choice)))
+    steps = [step / (points - 1) for step in range(points)]
+    if axis.log is not None:
+        low, high = axis.log
+        values = [math.exp(math.log(low) + step * math.log(high / low)) for step in steps]
+    else:
+        low, high = axis.uniform or (0.0, 0.0)
+        values = [low + step * (high - low) for step in steps]
+    values[0], values[-1] = low, high
+    return sorted({round(value) for value in values}) if kind is int else values

@@ -1,0 +1,118 @@
+"""The stage `tune`: searches for better settings; the winner replaces the model only when it is strictly better."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from llmops.core.errors import Mistake
+from llmops.core.protocols import Depends, Job, Places, Task
+from llmops.core.report import Curve, Number, Report, Table
+from llmops.core.run import link_or_copy
+from llmops.core.section import Section
+from llmops.stages.tune.config import TuneSection
+from llmops.stages.tune.space import mistakes
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from llmops.stages.tune.study import Search
+
+STATES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed"}
+
+
+class TuneStage:
+    """See the module."""
+
+    name = "tune"
+    version = 1
+
+    def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
+        settings = {name: sections[name].plain() for name in ("tune", "train", "task")}
+        return Depends(settings=settings, libraries=("optuna", "torch", "transformers"))
+
+    def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
+        tune, train = sections["tune"], sections["train"]
+        assert isinstance(tune, TuneSection)
+        return mistakes(tune.space, train, task.encoding(train).keys())
+
+    def run(self, job: Job) -> Report:
+        from llmops.stages.tune.study import Search
+
+        search = Search(job)
+        search.run()
+        winner = search.winner()
+        source = search.model(winner.number) if winner.number else job.inputs["model"]
+        # Links: neither model is ever changed again, and nothing is stored twice.
+        shutil.copytree(source, job.room.out / "model", copy_function=link_or_copy)
+        return report(search, winner)
+
+
+def report(search: Search, winner: FrozenTrial) -> Report:
+    """What the search found, for people and gates."""
+    trials = search.trials
+    own, best = float(trials[0].value or 0), float(winner.value or 0)
+    saved = [epochs_saved(search, trial) for trial in trials if trial.state.name == "PRUNED" and trial.user_attrs["epochs"]]
+    numbers: dict[str, Number] = {
+        "trials": len(trials),
+        "trials_stopped": len(saved),
+        "epochs_saved": sum(saved),
+        "took_s": round(search.clock.spent_s, 1),
+        f"valid_{search.metric}_trained": own,
+        f"valid_{search.metric}": best,
+        "replaced": winner.number > 0,
+    }
+    return Report(
+        headline=headline(search, winner, own, best),
+        numbers=numbers,
+        tables=[table(search, trials)],
+        curves=[best_so_far(search, trials)],
+        next=[] if winner.number == 0 else [f"put the winner into your config: {as_yaml(winner.user_attrs['settings'])}"],
+    )
+
+
+def headline(search: Search, winner: FrozenTrial, own: float, best: float) -> str:
+    """The outcome in one sentence."""
+    if winner.number == 0:
+        return f"no trial of {len(search.trials)} beat the trained model's {search.metric} of {own:.4f} on validation; it is kept"
+    return f"trial {winner.number} replaces the trained model: {search.metric} {best:.4f} on validation instead of {own:.4f}"
+
+
+def table(search: Search, trials: list[FrozenTrial]) -> Table:
+    """Every trial: its settings, its metric, the epochs it trained and how it ended."""
+    axes = list(search.tune.space)
+    rows: list[list[Number]] = []
+    for trial in trials:
+        shown = [_shown(getattr(search.section(trial), axis)) for axis in axes]
+        state = STATES[trial.state.name]
+        note = trial.user_attrs.get("note", "")
+        value = trial.value if trial.state.name == "COMPLETE" else max(trial.intermediate_values.values(), default=None)
+        rows.append([trial.number, *shown, value, trial.user_attrs.get("epochs", 0), f"{state}: {note}" if note else state])
+    return Table("Trials", ["trial", *axes, f"valid {search.metric}", "epochs", "end"], rows)
+
+
+def best_so_far(search: Search, trials: list[FrozenTrial]) -> Curve:
+    """The best metric after each trial."""
+    points: list[tuple[float, float]] = []
+    best = -1.0
+    for trial in trials:
+        if trial.state.name == "COMPLETE" and trial.value is not None:
+            best = max(best, trial.value)
+        points.append((float(trial.number), best))
+    return Curve("Best so far", "trial", f"valid {search.metric}", {"best": points})
+
+
+def epochs_saved(search: Search, trial: FrozenTrial) -> int:
+    """Epochs that a stopped trial was spared."""
+    planned: int = getattr(search.section(trial), "epochs", 0)
+    return max(planned - int(trial.user_attrs["epochs"]), 0)
+
+
+def as_yaml(settings: dict[str, Any]) -> str:
+    """Settings as they stand in the YAML, on one line."""
+    return "train: {" + ", ".join(f"{name}: {value}" for name, value in settings.items()) + "}"
+
+
+def _shown(value: Any) -> Number:
+    return value if isinstance(value, (int, float, str, bool)) or value is None else str(value)

@@ -1,0 +1,243 @@
+"""The search: one trial after the other in an Optuna study on disk, so that a killed search carries on exactly.
+
+The study (SQLite) holds each trial's picks, its metric after every epoch and its end; a trial's own folder
+holds its checkpoints. A trial found running was killed: it is taken up under its own number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from llmops.core.artifact import fsync_folder, write_json
+from llmops.core.errors import LlmopsError
+from llmops.core.protocols import Job
+from llmops.core.section import Section
+from llmops.stages.tune import sampling, space
+from llmops.stages.tune.config import TuneSection
+from llmops.stages.tune.pruning import hopeless
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Clock:
+    """Seconds spent on trials, kept in a file so that kills don't win time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.spent_s: float = json.loads(path.read_text())["spent_s"] if path.exists() else 0.0
+        self._since = time.monotonic()
+
+    def tick(self) -> float:
+        """Count the time since the last call; returns the seconds spent in all."""
+        now = time.monotonic()
+        self.spent_s += now - self._since
+        self._since = now
+        write_json(self._path, {"spent_s": round(self.spent_s, 3)})
+        return self.spent_s
+
+
+class Search:
+    """The search of one job. Trial 0 is the trained model; `run` does the others."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.tune = job.section("tune", TuneSection)
+        self.train = job.sections["train"]
+        task: Any = job.sections["task"]
+        self.metric: str = task.metric
+        self.folder = job.room.work / "tune"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.study = _open(self.folder, sampling.sampler(self.tune, type(self.train), job.seed))
+        self.distributions = sampling.distributions(self.tune.space, type(self.train))
+        self.clock = Clock(self.folder / "clock.json")
+
+    def run(self) -> None:
+        """Do trials until the budget is spent; afterwards `trials` are all finished."""
+        if not self.study.get_trials(deepcopy=False):
+            self._add_own()
+        while trial := self._next():
+            self._finish(trial)
+            self._drop_losers()
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All finished trials in their order."""
+        return self.study.get_trials(deepcopy=False, states=FINISHED)
+
+    def winner(self) -> FrozenTrial:
+        """The best complete trial; on a tie the earliest, so that trial 0 yields only to a better one."""
+        return max((t for t in self.trials if t.state is TrialState.COMPLETE), key=lambda t: (t.value, -t.number))
+
+    def model(self, number: int) -> Path:
+        """The folder in which the trial's model lies when it was the best so far."""
+        return self._trial_folder(number) / "model"
+
+    def size(self) -> int:
+        """Trials at most, trial 0 included."""
+        if self.tune.sampler != "grid":
+            return self.tune.trials
+        return min(self.tune.trials, 1 + len(sampling.grid_rows(self.tune, type(self.train), self.job.seed)))
+
+    def section(self, trial: FrozenTrial) -> Section:
+        """The train section that a trial stands for."""
+        return space.with_settings(self.train, trial.user_attrs.get("settings", {}))
+
+    def _add_own(self) -> None:
+        """Trial 0: what train already found out; only a model that came without its history is trained again."""
+        told = self.job.inputs["model"] / "history.json"
+        found = json.loads(told.read_text()) if told.exists() else self._train_own()
+        picks = space.own_picks(self.tune.space, self.train)
+        values = {epoch: float(row[self.metric]) for epoch, row in enumerate(found["history"], start=1)}
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                params=picks,
+                distributions={name: self.distributions[name] for name in picks},
+                value=float(found["metrics"][self.metric]),
+                intermediate_values=values,
+                user_attrs={"settings": {}, "epochs": len(values), "note": "the trained model"},
+            )
+        )
+
+    def _train_own(self) -> dict[str, Any]:
+        learner = self.job.task.learner(self.job.sections["task"], self.train, self.job.seed)
+        return learner.train(self.job.inputs["dataset"], self._trial_folder(0) / "fit", self.job.room)
+
+    def _next(self) -> Trial | None:
+        """The trial that a kill interrupted, else a new one, else None: the budget is spent."""
+        for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            return Trial(self.study, running._trial_id)
+        begun = len(self.study.get_trials(deepcopy=False))
+        return None if begun >= self.size() or self._late() else self.study.ask()
+
+    def _late(self) -> bool:
+        return self.tune.seconds is not None and self.clock.tick() >= self.tune.seconds
+
+    def _finish(self, trial: Trial) -> None:
+        """Bring one trial to its end and tell the study."""
+        chosen = space.settings(self.tune.space, draw(trial, self.distributions))
+        trial.set_user_attr("settings", chosen)
+        twin = self._twin(chosen)
+        if twin is not None:
+            trial.set_user_attr("epochs", 0)
+            self._tell(trial, twin.state, twin.value, f"same settings as trial {twin.number}")
+            return
+        self.job.room.say(f"trial {trial.number} of at most {self.size() - 1}: {told(chosen)}")
+        if "stopped" in trial.user_attrs:  # killed between the verdict and its record
+            self._tell(trial, TrialState.PRUNED, None, trial.user_attrs["stopped"])
+            return
+        try:
+            self._train(trial, space.with_settings(self.train, chosen))
+        except LlmopsError as error:  # these settings don't work here (memory, a loss that is no number); others may
+            self._tell(trial, TrialState.FAIL, None, str(error))
+
+    def _train(self, trial: Trial, train: Section) -> None:
+        learner = self.job.task.learner(self.job.sections["task"], train, self.job.seed)
+        listener = Watch(self, trial)
+        folder = self._trial_folder(trial.number)
+        found = learner.train(self.job.inputs["dataset"], folder / "fit", self.job.room, listener)
+        self.clock.tick()
+        if "stopped" in trial.user_attrs:
+            self._tell(trial, TrialState.PRUNED, None, trial.user_attrs["stopped"])
+            return
+        value = float(found["metrics"][self.metric])
+        trial.set_user_attr("epochs", len(found["history"]))
+        if not math.isfinite(value):
+            self._tell(trial, TrialState.FAIL, None, f"{self.metric} is not a number")
+            return
+        if value > float(self.winner().value or 0):
+            _save_whole(learner, found, self.model(trial.number))
+        self._tell(trial, TrialState.COMPLETE, value, "out of time" if listener.out_of_time else "")
+
+    def _tell(self, trial: Trial, state: TrialState, value: float | None, note: str) -> None:
+        trial.set_user_attr("note", note)
+        self.study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
+        self.job.room.emit("trial", number=trial.number, state=state.name.lower(), value=value, **trial.user_attrs)
+
+    def _twin(self, chosen: dict[str, Any]) -> FrozenTrial | None:
+        """A finished trial with the same settings; training again would give the same model."""
+        mine = space.with_settings(self.train, chosen)
+        for trial in self.trials:
+            if self.section(trial) == mine:
+                return trial
+        return None
+
+    def _drop_losers(self) -> None:
+        """Free the disk: checkpoints of finished trials, and models that are no longer the best."""
+        best = self.winner().number
+        for trial in self.trials:
+            for folder in [self._trial_folder(trial.number) / "fit", *([] if trial.number == best else [self.model(trial.number)])]:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _trial_folder(self, number: int) -> Path:
+        return self.folder / f"trial-{number:04d}"
+
+
+class Watch:
+    """A trial's listener: records the metric after each epoch and stops the training when it is hopeless or late."""
+
+    def __init__(self, search: Search, trial: Trial) -> None:
+        self._search = search
+        self._trial = trial
+        self._values = dict(search.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        self.out_of_time = False
+
+    def __call__(self, epoch: int, metrics: dict[str, float]) -> bool:
+        search = self._search
+        if epoch not in self._values:  # a training that carries on tells some epochs twice
+            self._values[epoch] = float(metrics[search.metric])
+            self._trial.report(self._values[epoch], epoch)
+        seen = {e: value for e, value in self._values.items() if e <= epoch}
+        earlier = [dict(trial.intermediate_values) for trial in search.trials]
+        planned = getattr(search.train, "epochs", epoch)
+        planned = self._trial.user_attrs["settings"].get("epochs", planned)
+        if epoch < planned and hopeless(search.tune.pruner, seen, earlier):
+            self._trial.set_user_attr("epochs", epoch)
+            self._trial.set_user_attr("stopped", f"stopped after epoch {epoch} of {planned}")
+            return True
+        self.out_of_time = search._late()
+        return self.out_of_time
+
+
+def draw(trial: Trial, distributions: dict[str, BaseDistribution]) -> space.Picks:
+    """The trial's picks; those already in the study stand, the others are sampled and stored."""
+    picks: space.Picks = {}
+    for name, d in distributions.items():
+        if isinstance(d, FloatDistribution):
+            picks[name] = trial.suggest_float(name, d.low, d.high, log=d.log)
+        elif isinstance(d, IntDistribution):
+            picks[name] = trial.suggest_int(name, d.low, d.high, log=d.log)
+        else:
+            picks[name] = trial.suggest_categorical(name, getattr(d, "choices", ()))
+    return picks
+
+
+def told(settings: dict[str, Any]) -> str:
+    """Settings for a line of text."""
+    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings.items())
+
+
+def _open(folder: Path, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = f"sqlite:///{folder / 'study.db'}"
+    return optuna.create_study(storage=url, study_name="tune", direction="maximize", sampler=sampler, load_if_exists=True)
+
+
+def _save_whole(learner: Any, found: dict[str, Any], folder: Path) -> None:
+    """Save model and history so that the folder appears whole or not at all."""
+    half = folder.with_name("model.tmp")
+    for left in (half, folder):
+        shutil.rmtree(left, ignore_errors=True)
+    half.mkdir(parents=True)
+    learner.save(half)
+    write_json(half / "history.json", {"metrics": found["metrics"], "history": found["history"]})
+    half.rename(folder)
+    fsync_folder(folder.parent)

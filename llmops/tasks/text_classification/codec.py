@@ -1,0 +1,120 @@
+"""TextCodec: a text to tokens, logits back to a label. The same code for the server, deploy and batch scoring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, StrictStr
+from tokenizers import Tokenizer
+
+from llmops.core.errors import DataError
+from llmops.core.protocols import Arrays
+from llmops.core.section import Section
+from llmops.records.cleaning import cleaner
+
+ALTERNATIVES = 3
+DECIMALS = 6
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the text is empty")
+    return text
+
+
+class TextRequest(Section):
+    """One text to classify."""
+
+    text: Annotated[StrictStr, AfterValidator(_not_blank)]
+    """What the customer wrote."""
+
+
+class Alternative(Section):
+    """A label that was less likely."""
+
+    label: str
+    """The label."""
+    probability: float
+    """Its calibrated probability."""
+
+
+class TextResponse(Section):
+    """The answer to one text."""
+
+    label: str | None
+    """The label; null when the model abstains."""
+    best: str
+    """The likeliest label, also when the model abstains."""
+    probability: float
+    """Calibrated probability of `best`."""
+    abstained: bool
+    """Whether `probability` lies below the threshold that validation chose."""
+    alternatives: list[Alternative]
+    """The next likeliest labels, three at most."""
+
+
+class TextCodec:
+    """Requests to arrays and answers back, by the settings in the bundle's bundle.json and tokenizer.json."""
+
+    Request = TextRequest
+    Response = TextResponse
+    one = "text"
+    many = "texts"
+    sample = TextRequest(text="Where is my parcel?")
+
+    def __init__(self, bundle: Path) -> None:
+        """Raises DataError when the bundle's files cannot be read."""
+        try:
+            settings = json.loads((bundle / "bundle.json").read_bytes())
+            self.labels: list[str] = list(settings["labels"])
+            self.temperature, self.threshold = float(settings["temperature"]), float(settings["threshold"])
+            self.clean = cleaner(settings["cleaning"])
+            self.tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+            self.tokenizer.no_padding()
+            self.tokenizer.enable_truncation(settings["max_tokens"])
+        except Exception as error:  # tokenizers raises a bare Exception
+            do = "make the bundle again: llmops compress CONFIG"
+            raise DataError(f"the bundle cannot be read: {error!r}", str(bundle), do) from error
+
+    def size(self, request: TextRequest) -> int:
+        """Characters: what limits are counted in, and what batches are grouped by."""
+        return len(request.text)
+
+    def encode(self, requests: Sequence[TextRequest]) -> Arrays:
+        """Arrays "tokens" and "mask", int64 [batch, length], padded to the longest text of this batch."""
+        texts = [self.clean(request.text) for request in requests]
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
+        # A text of which cleaning or the tokenizer leaves nothing still needs one place that is not masked,
+        # or pooling divides by zero.
+        rows = [row or [0] for row in rows]
+        shape = len(rows), max(len(row) for row in rows)
+        tokens, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for index, row in enumerate(rows):
+            tokens[index, : len(row)] = row
+            mask[index, : len(row)] = 1
+        return {"tokens": tokens, "mask": mask}
+
+    def decode(self, arrays: Sequence[Any], requests: Sequence[TextRequest]) -> list[TextResponse]:
+        """Responses from logits, float32 [batch, classes]."""
+        return [self._response(row) for row in probabilities(arrays[0], self.temperature)]
+
+    def _response(self, row: np.ndarray[Any, Any]) -> TextResponse:
+        order = np.argsort(-row, kind="stable")[: ALTERNATIVES + 1]
+        ranked = [Alternative(label=self.labels[index], probability=round(float(row[index]), DECIMALS)) for index in order]
+        best = ranked[0]
+        abstained = bool(row[order[0]] < self.threshold)
+        return TextResponse(
+            label=None if abstained else best.label, best=best.label, probability=best.probability,
+            abstained=abstained, alternatives=ranked[1:],
+        )  # fmt: skip
+
+
+def probabilities(logits: np.ndarray[Any, Any], temperature: float) -> np.ndarray[Any, Any]:
+    """Softmax of logits / temperature, float64 [rows, classes]."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
