@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Takes a model through its whole life: need, prepare, train, tune, compress, deploy, feedback.",
 )  # fmt: skip
 
-Config = Annotated[Path, typer.Argument(help="the project's YAML file", show_default=False)]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="the project's YAML file", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="change a setting for this command")]
 RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="work on this run (its id or the start of it)")]
 Json = Annotated[bool, typer.Option("--json", help="stdout holds the result as JSON, and nothing else")]
@@ -31,7 +31,8 @@ ExitCode = Annotated[bool, typer.Option("--exit-code", help="end with 10 when wo
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="say more")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="say only warnings and errors")]
 
-DUE = 10
+OneRun = Annotated[str, typer.Argument(metavar="RUN", help="a run's id, or the start of it", show_default=False)]
+OtherRun = Annotated[str, typer.Argument(metavar="OTHER", help="another run's id", show_default=False)]
 
 
 class Terminated(BaseException):
@@ -234,7 +235,7 @@ def show(
 
 @app.command()
 @guarded
-def compare(config: Config, run: str, other: str, set: Set = None, json: Json = False) -> None:
+def compare(config: Config, run: OneRun, other: OtherRun, set: Set = None, json: Json = False) -> None:
     """Compares two runs: settings and figures that differ."""
     from llmops.commands.history import compare_runs
 
@@ -243,7 +244,7 @@ def compare(config: Config, run: str, other: str, set: Set = None, json: Json = 
 
 @app.command()
 @guarded
-def promote(config: Config, run: Annotated[str, typer.Argument(help="a run's id")], set: Set = None, json: Json = False) -> None:
+def promote(config: Config, run: OneRun, set: Set = None, json: Json = False) -> None:
     """Makes the bundle of a run the champion, by hand and without the gates."""
     from llmops.commands.champion import promote_run
 

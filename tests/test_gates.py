@@ -36,7 +36,9 @@ def test_bounds(value: float, bounds: dict[str, float], holds: list[bool]) -> No
     assert all(verdict.value == value for verdict in verdicts)
 
 
-@pytest.mark.parametrize("numbers", [{}, {"accuracy": None}, {"accuracy": float("nan")}, {"accuracy": "0.99"}, {"accuracy": True}])
+@pytest.mark.parametrize(
+    "numbers", [{}, {"accuracy": None}, {"accuracy": float("nan")}, {"accuracy": "0.99"}, {"accuracy": True}]
+)
 def test_a_figure_that_is_missing_fails(numbers: dict[str, object]) -> None:
     (verdict,) = judge(numbers, accept(accuracy={"at_least": 0.5}))
     assert not verdict.passed
@@ -67,13 +69,19 @@ def test_defaults_ask_for_parity_baseline_and_champion() -> None:
 def test_words_name_every_bound_once() -> None:
     gates = accept(accuracy={"at_least": 0.92}, latency_p95_ms={"at_most": 30}, champion={"no_worse_by": 0.005})
     said = words(gates)
-    assert said == ["accuracy at least 0.92", "latency_p95_ms at most 30", "not more than 0.005 below the champion on the same test rows"]
+    assert said == [
+        "accuracy at least 0.92",
+        "latency_p95_ms at most 30",
+        "not more than 0.005 below the champion on the same test rows",
+    ]
     assert len(said) == len(judge({}, gates))
 
 
 @given(value=st.floats(-1e6, 1e6), low=st.floats(-1e6, 1e6))
 def test_at_least_and_at_most_agree_with_comparison(value: float, low: float) -> None:
-    above, below = (judge({"f1_macro": value}, accept(f1_macro={key: low}))[0].passed for key in ("at_least", "at_most"))
+    above, below = (
+        judge({"f1_macro": value}, accept(f1_macro={key: low}))[0].passed for key in ("at_least", "at_most")
+    )
     assert above or below
     if abs(value - low) > 1e-6:
         assert above == (value > low)

@@ -33,7 +33,12 @@ from llmops.tasks.text_classification.config import TextClassificationSection, T
 
 PAUSE_S = float(os.environ.get("TEST_TUNE_PAUSE_S", "0"))
 LEARNING_RATE = {"learning_rate": {"log": [1e-5, 1e-2]}}
-WIDE = {**LEARNING_RATE, "dropout": {"uniform": [0.0, 0.5]}, "epochs": {"uniform": [2, 6]}, "schedule": {"choice": ["linear", "cosine"]}}
+WIDE = {
+    **LEARNING_RATE,
+    "dropout": {"uniform": [0.0, 0.5]},
+    "epochs": {"uniform": [2, 6]},
+    "schedule": {"choice": ["linear", "cosine"]},
+}
 
 
 @dataclass
@@ -50,7 +55,7 @@ class CurveLearner:
         train = self.train_section
         if train.batch_size > 1000:
             raise MachineError("not enough memory for the batch")
-        height = 0.9 - 0.1 * abs(train.learning_rate - 1e-3) / 1e-3 ** 0.9 - 0.2 * train.dropout
+        height = 0.9 - 0.1 * abs(train.learning_rate - 1e-3) / 1e-3**0.9 - 0.2 * train.dropout
         for epoch in range(len(history) + 1, train.epochs + 1):
             time.sleep(PAUSE_S)
             history.append({"accuracy": max(0.0, height * (1 - 0.5**epoch))})
@@ -154,9 +159,9 @@ def test_a_model_without_its_history_is_trained_once_more(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_a_better_trial_replaces_the_model(tmp_path: Path, sampler: str) -> None:
-    report, job = tuned(tmp_path, LEARNING_RATE, trials=12, sampler=sampler, grid_points=11, pruner="none")
+    report, job = tuned(tmp_path, LEARNING_RATE, trials=8, sampler=sampler, grid_points=7, pruner="none")
     values = [row[2] for row in trial_rows(report)]
-    assert len(values) == 12
+    assert len(values) == 8
     assert report.numbers["replaced"] is True
     assert report.numbers["valid_accuracy"] == max(values) > values[0] == report.numbers["valid_accuracy_trained"]
     won = json.loads((job.room.out / "model" / "model.json").read_text())
@@ -165,12 +170,14 @@ def test_a_better_trial_replaces_the_model(tmp_path: Path, sampler: str) -> None
     told = json.loads((job.room.out / "model" / "history.json").read_text())
     assert told["metrics"]["accuracy"] == max(values)
     curve = [y for _, y in report.curves[0].lines["best"]]
-    assert curve == [max(values[: n + 1]) for n in range(12)]
+    assert curve == [max(values[: n + 1]) for n in range(8)]
 
 
 def test_an_equal_trial_does_not_replace_the_model(tmp_path: Path) -> None:
     """weight_decay changes nothing on the stand-in's curve: all trials tie."""
-    report, job = tuned(tmp_path, {"weight_decay": {"choice": [0.0, 0.1, 0.2]}}, trials=4, sampler="grid", pruner="none")
+    report, job = tuned(
+        tmp_path, {"weight_decay": {"choice": [0.0, 0.1, 0.2]}}, trials=4, sampler="grid", pruner="none"
+    )
     assert len({row[2] for row in trial_rows(report)}) == 1
     assert report.numbers["replaced"] is False
     link, origin = job.room.out / "model" / "model.json", job.inputs["model"] / "model.json"
@@ -179,7 +186,7 @@ def test_an_equal_trial_does_not_replace_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
 def test_bad_trials_are_really_stopped(tmp_path: Path, pruner: str) -> None:
-    report, _ = tuned(tmp_path, LEARNING_RATE, trials=12, sampler="random", pruner=pruner)
+    report, _ = tuned(tmp_path, LEARNING_RATE, trials=8, sampler="random", pruner=pruner)
     stopped = [row for row in trial_rows(report) if row[4].startswith("stopped")]
     assert stopped and report.numbers["trials_stopped"] == len(stopped)
     assert all(row[3] < 4 for row in stopped)
@@ -189,13 +196,13 @@ def test_bad_trials_are_really_stopped(tmp_path: Path, pruner: str) -> None:
 
 
 def test_without_a_pruner_nothing_is_stopped(tmp_path: Path) -> None:
-    report, _ = tuned(tmp_path, LEARNING_RATE, trials=8, sampler="random", pruner="none")
+    report, _ = tuned(tmp_path, LEARNING_RATE, trials=4, sampler="random", pruner="none")
     assert report.numbers["trials_stopped"] == 0
     assert all(row[3] == 4 for row in trial_rows(report))
 
 
 def test_whole_numbers_stay_whole_and_values_stay_in_the_space(tmp_path: Path) -> None:
-    report, _ = tuned(tmp_path, WIDE, trials=12, sampler="tpe")
+    report, _ = tuned(tmp_path, WIDE, trials=9, sampler="tpe")
     for _, rate, dropout, epochs, schedule, *_ in trial_rows(report)[1:]:
         assert 1e-5 <= rate <= 1e-2
         assert 0 <= dropout <= 0.5
@@ -204,7 +211,9 @@ def test_whole_numbers_stay_whole_and_values_stay_in_the_space(tmp_path: Path) -
 
 
 def test_settings_that_were_tried_are_not_trained_again(tmp_path: Path) -> None:
-    report, job = tuned(tmp_path, {"schedule": {"choice": ["linear", "cosine"]}}, trials=6, sampler="random", pruner="none")
+    report, job = tuned(
+        tmp_path, {"schedule": {"choice": ["linear", "cosine"]}}, trials=6, sampler="random", pruner="none"
+    )
     rows = trial_rows(report)
     assert len(rows) == 6
     assert sum(row[3] > 0 for row in rows) == 2
@@ -261,7 +270,13 @@ def test_the_best_trial_so_far_is_never_stopped(mine: list[float], others: list[
 
 
 def test_grid_spans_every_axis() -> None:
-    tune = TuneSection(space={"learning_rate": {"log": [1e-4, 1e-2]}, "epochs": {"uniform": [2, 4]}, "method": {"choice": ["full", "lora"]}})
+    tune = TuneSection(
+        space={
+            "learning_rate": {"log": [1e-4, 1e-2]},
+            "epochs": {"uniform": [2, 4]},
+            "method": {"choice": ["full", "lora"]},
+        }
+    )
     rows = grid(tune.space, TextTrainSection, 3)
     assert len(rows) == 3 * 3 * 2
     assert {row["epochs"] for row in rows} == {2, 3, 4}
@@ -286,7 +301,12 @@ def kill_until_done(folder: Path, seed: int, kills: int) -> int:
     chance, hit = random.Random(seed), 0
     for turn in range(kills + 1):
         log = (folder / "log").open("ab")
-        child = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=log, stderr=log, env={**os.environ, "TEST_TUNE_PAUSE_S": "0.03", "PYTHONPATH": os.pathsep.join(sys.path)})
+        child = subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "TEST_TUNE_PAUSE_S": "0.03", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
         if turn < kills:
             database = folder / "work/tune/study.db"
             while not database.exists() and child.poll() is None:
@@ -322,7 +342,7 @@ def test_killed_ten_times_it_still_does_the_same_trials(tmp_path: Path, seed: in
 
 
 def main(folder: Path) -> None:
-    tuned(folder, WIDE, trials=14, sampler="tpe", pruner="halving")
+    tuned(folder, WIDE, trials=10, sampler="tpe", pruner="halving")
 
 
 if __name__ == "__main__":

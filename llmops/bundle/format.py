@@ -30,7 +30,7 @@ class FileMark(Section):
 class Manifest(Section):
     """bundle.json."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     """Number of this format; a newer one is refused."""
     task: str
     """Name of the task in the table of tasks; its codec reads requests and writes answers."""
@@ -64,7 +64,8 @@ def write(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     """
     paths = [path for path in tree_files(folder) if path.name != MANIFEST]
     files = {
-        path.relative_to(folder).as_posix(): FileMark(sha256=file_digest(path), size=path.stat().st_size) for path in paths
+        path.relative_to(folder).as_posix(): FileMark(sha256=file_digest(path), size=path.stat().st_size)
+        for path in paths
     }
     manifest = Manifest(**fields, files=files)
     write_json(folder / MANIFEST, manifest.plain())
@@ -93,7 +94,9 @@ def _parse(path: Path) -> Manifest:
     number = plain.get("format") if isinstance(plain, dict) else None
     if isinstance(number, int) and number > FORMAT:
         raise DataError(
-            f"the bundle has format {number}; this llmops reads up to {FORMAT}", str(path), "upgrade llmops and try again"
+            f"the bundle has format {number}; this llmops reads up to {FORMAT}",
+            str(path),
+            "upgrade llmops and try again",
         )
     try:
         return Manifest.model_validate(plain)

@@ -33,7 +33,7 @@ class Predictor:
         task = tasks.find(manifest.task)
         if manifest.task_version > task.version:
             raise DataError(
-                f"the bundle was made by version {manifest.task_version} of {task.name}; this llmops has {task.version}",
+                f"the bundle is of version {manifest.task_version} of {task.name}; this llmops has {task.version}",
                 str(folder), "upgrade llmops and try again",
             )  # fmt: skip
         return cls(manifest, task.codec(folder), open_runtime(folder, threads))

@@ -45,7 +45,9 @@ class OneShot:
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            raise DataError(f"ONNX Runtime cannot load the model: {error}", str(path), "make the bundle again") from error
+            raise DataError(
+                f"ONNX Runtime cannot load the model: {error}", str(path), "make the bundle again"
+            ) from error
 
     def run(self, batch: Arrays) -> list[Any]:
         """The network's output arrays for one batch."""

@@ -54,7 +54,9 @@ def words(accept: Mapping[str, Any]) -> list[str]:
         if gate == "champion":
             said.append(f"not more than {bounds['no_worse_by']:g} below the champion on the same test rows")
             continue
-        said.extend(f"{gate} {_phrase(key)} {bounds[key]:g}" for key in ("at_least", "at_most") if bounds.get(key) is not None)
+        said.extend(
+            f"{gate} {_phrase(key)} {bounds[key]:g}" for key in ("at_least", "at_most") if bounds.get(key) is not None
+        )
     return said
 
 
@@ -67,10 +69,14 @@ def _bounded(gate: str, value: Any, bounds: Mapping[str, Any]) -> list[Verdict]:
         bound = f"{_phrase(key)} {limit:g}"
         number = _number(value)
         if number is None:
-            verdicts.append(Verdict(gate, bound, None, False, f"{gate} was not measured, so nobody can say that it is {bound}"))
+            verdicts.append(
+                Verdict(gate, bound, None, False, f"{gate} was not measured, so nobody can say that it is {bound}")
+            )
             continue
         holds = number >= limit - SLACK if key == "at_least" else number <= limit + SLACK
-        verdicts.append(Verdict(gate, bound, number, holds, f"{gate} is {number:.4g}, {'as' if holds else 'not'} {bound}"))
+        verdicts.append(
+            Verdict(gate, bound, number, holds, f"{gate} is {number:.4g}, {'as' if holds else 'not'} {bound}")
+        )
     return verdicts
 
 
@@ -82,7 +88,13 @@ def _champion(numbers: Mapping[str, Any], no_worse_by: float) -> Verdict:
     if delta is None:
         return Verdict("champion", bound, None, False, "the champion was not measured on the same test rows")
     holds = delta >= -no_worse_by - SLACK
-    return Verdict("champion", bound, delta, holds, f"{abs(delta):.4g} {'above' if delta >= 0 else 'below'} the champion, {'as' if holds else 'not'} {bound}")
+    return Verdict(
+        "champion",
+        bound,
+        delta,
+        holds,
+        f"{abs(delta):.4g} {'above' if delta >= 0 else 'below'} the champion, {'as' if holds else 'not'} {bound}",
+    )
 
 
 def _phrase(key: str) -> str:

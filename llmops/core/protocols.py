@@ -149,6 +149,19 @@ class Task(Protocol):
     def codec(self, bundle: Path) -> Codec:
         """What the server uses on the bundle in the folder `bundle`. Loads neither torch nor transformers."""
 
+    def baseline(self, section: Any, dataset: Path) -> dict[str, float | None]:
+        """What a simple model reaches on the data set, in the task's metric: {"valid", "test"}, None without rows."""
+
+    def quality(self, dataset: Path, split: str, answers: Any) -> dict[str, float]:
+        """The task's metrics of raw answers (as from `Learner.predict`) to a split."""
+
+    def agreement(self, answers: Any, others: Any) -> float:
+        """Share of rows on which the raw answers of two models say the same."""
+
+    def calibrate(self, dataset: Path, answers: Any) -> dict[str, float | None]:
+        """What the server decides by ("temperature", "threshold"), fitted on raw answers to the validation split,
+        and what it does there (for a classifier "outside_recall", "coverage", "answered_accuracy")."""
+
 
 class Encoder(Protocol):
     """Examples to arrays on disk."""
@@ -186,8 +199,20 @@ class Learner(Protocol):
 class Codec(Protocol):
     """Requests to arrays and answers back; the same code for every runtime of the task."""
 
-    Request: type[Section]
-    Response: type[Section]
+    one: str
+    """The field of a request's JSON that holds what is asked ("text")."""
+    many: str
+    """The field that holds a list of those ("texts")."""
+    sample: Any
+    """A request to warm a runtime up with."""
+
+    @property
+    def Request(self) -> type[Section]: ...
+    @property
+    def Response(self) -> type[Section]: ...
+
+    def size(self, request: Any) -> int:
+        """How large a request is (characters): limits count in it, batches group by it."""
 
     def encode(self, requests: Sequence[Any]) -> Arrays:
         """Arrays for the runtime, padded to the longest request of this batch."""

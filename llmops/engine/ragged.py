@@ -63,3 +63,9 @@ def ragged(rows: Sequence[Sequence[int]], labels: Sequence[int]) -> Ragged:
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     flat = np.fromiter((token for row in rows for token in row), np.int32, int(offsets[-1]))
     return Ragged(flat, offsets, np.asarray(labels, np.int64))
+
+
+def first_rows(data: Ragged, rows: int) -> Ragged:
+    """The first `rows` rows."""
+    kept = min(rows, len(data))
+    return Ragged(data.tokens[: data.offsets[kept]], data.offsets[: kept + 1], data.labels[:kept])

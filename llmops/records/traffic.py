@@ -99,12 +99,12 @@ class TrafficLog:
         hold (test it with `knows`; rows still in the queue count). False when the queue is full.
         """
         if rating not in (None, 1, -1):
-            raise UsageError(f"A rating is 1 or -1, not {rating!r}.", do="send 1 for right, -1 for wrong")
+            raise UsageError(f"a rating is 1 or -1, not {rating!r}", do="send 1 for right, -1 for wrong")
         if rating is None and not correction:
-            raise UsageError("Feedback needs a rating or a correction.", do="send `rating`, `correction`, or both")
+            raise UsageError("feedback needs a rating or a correction", do="send `rating`, `correction`, or both")
         if not self.knows(request_id):
             raise UsageError(
-                f"No request has the id {request_id!r}.",
+                f"no request has the id {request_id!r}",
                 do=f"send the id that came with the answer; requests are forgotten after {self._keep_days:g} days",
             )
         now = time.time() if at is None else at
@@ -132,7 +132,7 @@ class TrafficLog:
             self._state.notify_all()
             if not self._state.wait_for(lambda: self._written >= target, timeout_s):
                 raise DataError(
-                    f"{target - self._written} rows of traffic could not be written: {self.trouble or 'no answer'}.",
+                    f"{target - self._written} rows of traffic could not be written: {self.trouble or 'no answer'}",
                     str(self.path), "see that the disk has room and that no other program holds the file",
                 )
 

@@ -36,7 +36,7 @@ def explained(path: Path) -> Iterator[None]:
         if "malformed" in str(error) or "not a database" in str(error):
             raise _corrupt(path, error) from error
         raise DataError(
-            f"The traffic log cannot be used: {error}.", str(path),
+            f"the traffic log cannot be used: {error}", str(path),
             "see that the disk has room, that you may write there, and that no other program holds the file",
         ) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -45,7 +45,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def _corrupt(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"The traffic log is damaged: {error}.", str(path),
+        f"the traffic log is damaged: {error}", str(path),
         f"move it aside (mv {path} {path}.damaged) and a new one is begun; "
         f"`sqlite3 {path}.damaged .recover` may save its rows",
     )
@@ -58,7 +58,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             _use_wal(connection)
-            # NORMAL: a commit reaches the kernel, which a killed process cannot take back; fsync comes with checkpoints.
+            # NORMAL: a commit reaches the kernel, which no kill takes back; fsync comes with checkpoints.
             connection.execute("PRAGMA synchronous = NORMAL")
             # Rows that retention removes are overwritten, not just unlinked: they are people's words.
             connection.execute("PRAGMA secure_delete = ON")
@@ -76,7 +76,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Open an existing log for reading only. Raises DataError when it is missing, damaged, foreign or newer."""
     if not path.is_file():
-        raise DataError("There is no traffic log.", str(path), "it begins with the first request to `llmops serve`")
+        raise DataError("there is no traffic log", str(path), "it begins with the first request to `llmops serve`")
     with explained(path):
         # mode=rw, because a reader of a WAL file must be able to make its shared memory; query_only guards the rows.
         uri = f"{path.resolve().as_uri()}?mode=rw"
@@ -84,7 +84,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA query_only = ON")
             if not _is_current(connection, path):
-                raise DataError("The traffic log is empty: it has no tables.", str(path), f"remove it: rm {path}")
+                raise DataError("the traffic log is empty: it has no tables", str(path), f"remove it: rm {path}")
         except BaseException:
             connection.close()
             raise
@@ -111,12 +111,12 @@ def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
         return True
     if found > FORMAT:
         raise DataError(
-            f"The traffic log has format {found}; this llmops reads up to {FORMAT}.", str(path), "upgrade llmops",
+            f"the traffic log has format {found}; this llmops reads up to {FORMAT}", str(path), "upgrade llmops",
         )
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     if tables:
         raise DataError(
-            f"This SQLite file is not a traffic log: it has the tables {', '.join(sorted(tables))}.", str(path),
+            f"this SQLite file is not a traffic log: it has the tables {', '.join(sorted(tables))}", str(path),
             "move it away; the traffic log of a project has its own file",
         )
     return False

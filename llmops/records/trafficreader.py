@@ -64,16 +64,20 @@ class TrafficReader:
         self._connection = connect_reader(path)
 
     def requests(
-        self, version: int | None = None, since: float = 0.0, source: str = "http", newest: int | None = None
+        self, version: int | None = None, since: float = 0.0, before: float | None = None, newest: int | None = None
     ) -> list[Logged]:
-        """Requests at or after `since` (seconds since 1970) in the order of time; of one version when given;
-        the `newest` so many when given."""
+        """Requests that were served, from `since` until `before` (seconds since 1970), in the order of time; of one
+        version when given; only the `newest` so many when given."""
         rows = self._query(
             "SELECT id, at, version, text, label, probability, abstained, latency_ms, source FROM requests"
-            " WHERE source = ? AND at >= ? AND (? IS NULL OR version = ?) ORDER BY at DESC, rowid DESC LIMIT ?",
-            source, since, version, version, -1 if newest is None else newest,
+            " WHERE source = 'http' AND at >= ? AND (? IS NULL OR at < ?) AND (? IS NULL OR version = ?)"
+            " ORDER BY at DESC, rowid DESC LIMIT ?",
+            since, before, before, version, version, -1 if newest is None else newest,
         )
-        return [Logged(*row[:6], bool(row[6]), *row[7:]) for row in reversed(list(rows))]
+        return [
+            Logged(key, at, number, text, label, probability, bool(abstained), latency_ms, source)
+            for key, at, number, text, label, probability, abstained, latency_ms, source in reversed(list(rows))
+        ]
 
     def judged(self, version: int | None = None, since: float = 0.0) -> list[Judged]:
         """Requests that somebody rated or corrected, in the order of the latest word."""
@@ -88,7 +92,10 @@ class TrafficReader:
             " AND (? IS NULL OR r.version = ?) ORDER BY said_at, r.rowid",
             since, version, version,
         )
-        return [Judged(*row[:5], bool(row[5]), *row[6:]) for row in rows]
+        return [
+            Judged(key, at, number, text, label, bool(abstained), source, rating, correction, said_at)
+            for key, at, number, text, label, abstained, source, rating, correction, said_at in rows
+        ]
 
     def volumes(self, version: int | None = None, since: float = 0.0) -> list[Volume]:
         """Requests a day, oldest first."""

@@ -87,7 +87,9 @@ def rollback(registry_dir: Path, version: int | None = None) -> int:
         kept = {folder_number for folder_number, _ in _folders(registry_dir)}
         target = previous(read(registry_dir), now, kept) if version is None else version
         if target is None:
-            raise DataError("there is no earlier champion to go back to", str(registry_dir), "llmops run CONFIG makes a new one")
+            raise DataError(
+                "there is no earlier champion to go back to", str(registry_dir), "llmops run CONFIG makes a new one"
+            )
         if target not in kept:
             known = ", ".join(str(number) for number in sorted(kept)) or "none"
             raise DataError(f"there is no version {target}", str(registry_dir), f"take one of these: {known}")
@@ -103,7 +105,9 @@ def versions(registry_dir: Path) -> list[Version]:
         first.setdefault(line["version"], line)
     now = champion_number(registry_dir)
     return [
-        Version(number, folder, first.get(number, {}).get("run", ""), first.get(number, {}).get("at", ""), number == now)
+        Version(
+            number, folder, first.get(number, {}).get("run", ""), first.get(number, {}).get("at", ""), number == now
+        )
         for number, folder in _folders(registry_dir)
     ]
 
@@ -138,8 +142,8 @@ def _person() -> str:
 
 
 def _store(registry_dir: Path, bundle: Path, extras: Path | None) -> int:
-    number = max((number for number, _ in _folders(registry_dir)), default=0)
-    number = max([number, *(line["version"] for line in read(registry_dir))]) + 1
+    used = [number for number, _ in _folders(registry_dir)] + [int(line["version"]) for line in read(registry_dir)]
+    number = max(used, default=0) + 1
     final = _folder(registry_dir, number)
     partial = final.with_name(f".{number}.tmp")
     shutil.rmtree(partial, ignore_errors=True)  # left by a kill; we hold the lock
@@ -149,7 +153,7 @@ def _store(registry_dir: Path, bundle: Path, extras: Path | None) -> int:
     for path in tree_files(partial):
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-    os.rename(partial, final)
+    partial.rename(final)
     fsync_folder(final.parent)
     return number
 

@@ -17,7 +17,9 @@ def main() -> int:
     """Parse, serve; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m llmops.serving", description="Serve one bundle over HTTP.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder with bundle.json")
-    parser.add_argument("--settings", type=json.loads, default={}, help="settings of the block `deploy:`, as a JSON object")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="settings of the block `deploy:`, as a JSON object"
+    )
     parser.add_argument("--host", help="address to bind")
     parser.add_argument("--port", type=int, help="port to bind; 0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="file that gets the port's number once the model is loaded")
@@ -26,7 +28,9 @@ def main() -> int:
     given = {name: value for name, value in (("host", flags.host), ("port", flags.port)) if value is not None}
     console = Console()
     try:
-        serve_bundle(flags.bundle, ServeSection(**{**flags.settings, **given}), console.say, flags.traffic, flags.port_file)
+        serve_bundle(
+            flags.bundle, ServeSection(**{**flags.settings, **given}), console.say, flags.traffic, flags.port_file
+        )
     except LlmopsError as error:
         console.error(error)
         return error.exit_code

@@ -82,7 +82,9 @@ class Service:
         if answers is None:
             return Response(status_code=HUNG_UP)
         took_ms = (time.perf_counter() - started) * 1000
-        said = [self._logged(one, *answer, took_ms) for one, answer in zip(asked, answers, strict=True)]
+        said = [
+            self._logged(one, answer, version, took_ms) for one, (answer, version) in zip(asked, answers, strict=True)
+        ]
         return JSONResponse({"version": answers[0][1], "results": said} if many else said[0])
 
     def _submit(self, asked: list[Any], size: Callable[[Any], int]) -> list[Ticket]:
@@ -92,14 +94,17 @@ class Service:
             what = f"{self.batcher.waiting()} requests are waiting already"
             raise Refusal(429, "queue-full", what, "wait a second and try again", {"Retry-After": "1"}) from None
         except Closing:
-            raise Refusal(503, "stopping", "the server is stopping", "try again in a moment", {"Retry-After": "1"}) from None
+            raise Refusal(
+                503, "stopping", "the server is stopping", "try again in a moment", {"Retry-After": "1"}
+            ) from None
 
     async def _settled(self, request: Request, tickets: Sequence[Ticket]) -> list[Any] | None:
         """The answers; None when the client hung up first, and then its places are free again."""
         gone = asyncio.ensure_future(_hung_up(request))
         answered = asyncio.gather(*(ticket.answer for ticket in tickets))
         try:
-            await asyncio.wait({gone, answered}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {gone, answered}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             return await answered if answered.done() else None
         finally:
             gone.cancel()
@@ -134,7 +139,9 @@ class Service:
         except UsageError as error:
             raise Refusal(404, "unknown-id", error.mistakes[0].what, error.mistakes[0].do) from None
         if not kept:
-            raise Refusal(503, "log-full", "the traffic log cannot take it now", "try again in a minute", {"Retry-After": "60"})
+            raise Refusal(
+                503, "log-full", "the traffic log cannot take it now", "try again in a minute", {"Retry-After": "60"}
+            )
         self.metrics.feedback.inc()
         new = correction is not None and correction not in self.holder.model.predictor.manifest.labels
         return JSONResponse({"id": said.id, "correction": correction, "new_label": new})
@@ -172,7 +179,12 @@ def make_app(service: Service) -> Guard:
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()]
     routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()]
     routes += [Route(path, partial(_page, PAGE / name), methods=["GET"]) for path, name in PAGE_FILES.items()]
-    handlers: Any = {Refusal: _refused, HTTPException: partial(_http, set(posts)), ClientDisconnect: _gone, Exception: _broken}
+    handlers: Any = {
+        Refusal: _refused,
+        HTTPException: partial(_http, set(posts)),
+        ClientDisconnect: _gone,
+        Exception: _broken,
+    }
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=service.life)
     return Guard(app, service.metrics, {*posts, *gets, *PAGE_FILES})
 
@@ -199,4 +211,6 @@ async def _gone(request: Request, error: ClientDisconnect) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return Refusal(500, "bug", "the server made a mistake", "look into its log; your request may be sent again").response()
+    return Refusal(
+        500, "bug", "the server made a mistake", "look into its log; your request may be sent again"
+    ).response()

@@ -78,10 +78,14 @@ def open_log(path: Path, settings: ServeSection) -> TrafficLog:
 def bind(host: str, port: int) -> socket.socket:
     """A socket bound to the address, taken before the model is loaded. Raises MachineError with what to do."""
     try:
-        family, kind, number, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, number, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         listener = socket.socket(family, kind, number)
     except OSError as error:
-        raise MachineError(f"the address {host} is none of this machine's: {error}", "deploy.host", "try 127.0.0.1") from error
+        raise MachineError(
+            f"the address {host} is none of this machine's: {error}", "deploy.host", "try 127.0.0.1"
+        ) from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(place)

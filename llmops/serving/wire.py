@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, StrictStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -27,8 +27,16 @@ class Refusal(Exception):
 
     def response(self) -> JSONResponse:
         """{"error": {"what", "do", "code"}}"""
-        plain = {"error": {"what": self.what, "do": self.do, "code": self.code}}
-        return JSONResponse(plain, self.status, self.headers)
+        # A wrong body's own words may be in `what`.
+        return JSONResponse({"error": {"what": _whole(self.what), "do": self.do, "code": self.code}}, self.status, self.headers)
+
+
+def _whole(text: str) -> str:
+    """Halves of surrogate pairs, which JSON may carry, cannot go into a database or a training file."""
+    return text.encode("utf-8", "replace").decode()
+
+
+Words = Annotated[StrictStr, AfterValidator(_whole), Field(max_length=200)]
 
 
 class Feedback(Section):
@@ -36,17 +44,19 @@ class Feedback(Section):
 
     id: StrictStr
     """The id that came with the answer."""
-    rating: Annotated[Literal[1, -1] | None, Field(strict=True)] = None
+    rating: StrictInt | None = None
     """1: the answer was right; -1: it was wrong."""
-    correction: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    correction: Words | None = None
     """The right label; one that the model doesn't know yet is welcome."""
-    by: Annotated[StrictStr, Field(max_length=200)] | None = None
+    by: Words | None = None
     """Who says so."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Feedback:
         if self.rating is None and self.correction is None:
             raise ValueError("give a `rating` (1 or -1), a `correction` (the right label), or both")
+        if self.rating not in (None, 1, -1):
+            raise ValueError("`rating` is 1 or -1")
         if self.correction is not None and not self.correction.strip():
             raise ValueError("`correction` is empty")
         return self
@@ -65,14 +75,20 @@ async def read_object(request: Request, max_body_kb: int) -> dict[str, Any]:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refusal(400, "bad-json", f"the body is not JSON: {why}", 'send an object such as {"text": "hello"}') from None
+        raise Refusal(
+            400, "bad-json", f"the body is not JSON: {why}", 'send an object such as {"text": "hello"}'
+        ) from None
     if not isinstance(value, dict):
-        raise Refusal(422, "not-an-object", "the body is JSON, but not an object", 'send an object such as {"text": "hello"}')
+        raise Refusal(
+            422, "not-an-object", "the body is JSON, but not an object", 'send an object such as {"text": "hello"}'
+        )
     return value
 
 
 async def _read_body(request: Request, max_body_kb: int) -> bytes:
-    too_large = Refusal(413, "body-too-large", f"the body is larger than {max_body_kb:,} KB", "send fewer or shorter texts")
+    too_large = Refusal(
+        413, "body-too-large", f"the body is larger than {max_body_kb:,} KB", "send fewer or shorter texts"
+    )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_body_kb * KB:
         raise too_large
@@ -95,17 +111,28 @@ def parse_requests(body: dict[str, Any], codec: Codec, settings: ServeSection) -
     many = body[codec.many]
     if len(body) > 1:
         other = ", ".join(sorted(set(body) - {codec.many}))
-        raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {other}", f"send `{codec.one}` or `{codec.many}` alone")
+        raise Refusal(
+            422, "bad-request", f"`{codec.many}` stands beside {other}", f"send `{codec.one}` or `{codec.many}` alone"
+        )
     if not isinstance(many, list) or not many:
-        raise Refusal(422, "bad-request", f"`{codec.many}` is not a list with something in it", f'send {{"{codec.many}": ["..", ".."]}}')
+        raise Refusal(
+            422,
+            "bad-request",
+            f"`{codec.many}` is not a list with something in it",
+            f'send {{"{codec.many}": ["..", ".."]}}',
+        )
     limit = min(settings.max_texts, settings.queue)
     if len(many) > limit:
         raise Refusal(413, "too-many", f"{len(many):,} {codec.many} in one call", f"send at most {limit:,} in one call")
-    return [_request(codec, {codec.one: one}, settings, f"{codec.many}[{place}]: ") for place, one in enumerate(many)], True
+    return [
+        _request(codec, {codec.one: one}, settings, f"{codec.many}[{place}]: ") for place, one in enumerate(many)
+    ], True
 
 
 def _request(codec: Codec, plain: dict[str, Any], settings: ServeSection, where: str) -> Any:
-    request = validated(codec.Request, plain, where)
+    request = validated(
+        codec.Request, plain, where, f'send {{"{codec.one}": ".."}} or {{"{codec.many}": ["..", ".."]}}'
+    )
     size = codec.size(request)
     if size > settings.max_text_chars:
         do = f"send at most {settings.max_text_chars:,} characters"
@@ -113,14 +140,14 @@ def _request(codec: Codec, plain: dict[str, Any], settings: ServeSection, where:
     return request
 
 
-def validated(kind: type[Section], plain: dict[str, Any], where: str = "") -> Any:
+def validated(kind: type[Section], plain: dict[str, Any], where: str = "", do: str = "") -> Any:
     """`plain` as an object of the class `kind`. Raises Refusal (422) that names every mistake."""
     try:
         return kind.model_validate(plain)
     except ValidationError as error:
         what = where + "; ".join(_words(mistake) for mistake in error.errors(include_url=False, include_input=False))
         fields = ", ".join(f"`{name}`" for name in kind.model_fields)
-        raise Refusal(422, "bad-request", what, f"the body takes: {fields}") from None
+        raise Refusal(422, "bad-request", what, do or f"the body takes: {fields}") from None
 
 
 def _words(mistake: Any) -> str:
@@ -137,4 +164,3 @@ def http_refusal(error: HTTPException, allowed: Sequence[str]) -> Refusal:
     if error.status_code == 404:
         return Refusal(404, "no-such-address", "there is nothing at this address", "GET / shows what the server offers")
     return Refusal(error.status_code, "refused", str(error.detail), "mend the request and send it again")
-

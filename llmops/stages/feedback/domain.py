@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from llmops.stages.feedback.permutation import ROUNDS, Floats, Shift, against_chance, mid_ranks
 
-BUCKETS = 4096
+BUCKETS = 8192
 FOLDS = 5
 RIDGE = 1.0
 CHARACTERS = 600
@@ -63,7 +64,7 @@ def _names(text: str) -> Iterator[str]:
     """Words, pairs of neighbouring words, and the three to four character pieces of each word."""
     found = words(text)
     yield from found
-    yield from map(" ".join, zip(found, found[1:], strict=False))
+    yield from map(" ".join, pairwise(found))
     for word in found:
         edged = f"_{word}_"
         for length in (3, 4):

@@ -25,7 +25,7 @@ class Shift:
 
 
 def against_chance(found: float, chance: Floats) -> Shift:
-    """`found` against the same figure on permuted rows. The p-value counts the real order too (Phipson and Smyth 2010)."""
+    """`found` against the same figure on permuted rows; p counts the real order too (Phipson and Smyth 2010)."""
     expected = float(chance.mean())
     effect = max(0.0, (found - expected) / max(1.0 - expected, 1e-12))
     # A hair of tolerance: equal figures that were summed in another order must count as equal.

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llmops.core.protocols import Row
+from llmops.records.hashing import row_id
 
-OWN = ("origin", "group", "time", "key", "votes", "id", "made_from", "fixed")
-"""Names of a row that are prepare's own; all others are the task's."""
+OWN = ("key", "votes", "group", "time")
+"""Names that prepare needs on the way and the data set does not hold."""
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Dropped:
 
     def drop(self, row: Row, reason: str, **more: Any) -> None:
         """Note a row that goes; `more` stands beside it in dropped.jsonl (the twin that stays, the label that won)."""
-        kept = {name: value for name, value in row.items() if name not in ("key", "votes", "fixed")}
+        kept = {name: value for name, value in row.items() if name not in OWN}
         self.rows.append({"reason": reason, **kept, **more})
 
     def by_reason(self) -> dict[str, int]:
@@ -32,6 +33,13 @@ class Dropped:
 
     def write(self, path: Path) -> None:
         write_jsonl(path, self.rows)
+
+
+def finished(row: Row) -> Row:
+    """A row as the data set holds it: with its id, without what only prepare needs."""
+    group = row.get("group")
+    id = row_id(row["text"], None if group in (None, "") else str(group))
+    return {"id": id, **{name: value for name, value in row.items() if name not in OWN}}
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

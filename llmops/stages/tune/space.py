@@ -44,7 +44,9 @@ def _axis_mistakes(name: str, axis: Axis, train: Section, encoding: Collection[s
     if span is not None and kind is None:
         return [Mistake(f"`{name}` is not a number, so it has no range.", where, do="list its values: `choice: [..]`")]
     if span is not None and kind is int and any(bound != int(bound) for bound in span):
-        return [Mistake(f"`{name}` takes whole numbers; the bounds {list(span)} are not.", where, do="write whole numbers")]
+        return [
+            Mistake(f"`{name}` takes whole numbers; the bounds {list(span)} are not.", where, do="write whole numbers")
+        ]
     # The allowed range of every field is an interval, so two good bounds mean that all between is good.
     tried = list(span) if span is not None else list(axis.choice or [])
     return [found for value in tried if (found := _value_mistake(name, value, kind, train, where))]
@@ -95,7 +97,9 @@ def own_picks(space: Space, train: Section) -> Picks:
 
 def grid(space: Space, train: type[Section], points: int) -> list[Picks]:
     """Every combination of the axes' values; `log` and `uniform` axes have `points` of them, evenly spread."""
-    columns = [_grid_axis(axis, number_kind(train.model_fields[name].annotation), points) for name, axis in space.items()]
+    columns = [
+        _grid_axis(axis, number_kind(train.model_fields[name].annotation), points) for name, axis in space.items()
+    ]
     return [dict(zip(space, row, strict=True)) for row in product(*columns)]
 
 

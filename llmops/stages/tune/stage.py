@@ -53,7 +53,9 @@ def report(search: Search, winner: FrozenTrial) -> Report:
     """What the search found, for people and gates."""
     trials = search.trials
     own, best = float(trials[0].value or 0), float(winner.value or 0)
-    saved = [epochs_saved(search, trial) for trial in trials if trial.state.name == "PRUNED" and trial.user_attrs["epochs"]]
+    saved = [
+        epochs_saved(search, trial) for trial in trials if trial.state.name == "PRUNED" and trial.user_attrs["epochs"]
+    ]
     numbers: dict[str, Number] = {
         "trials": len(trials),
         "trials_stopped": len(saved),
@@ -68,7 +70,9 @@ def report(search: Search, winner: FrozenTrial) -> Report:
         numbers=numbers,
         tables=[table(search, trials)],
         curves=[best_so_far(search, trials)],
-        next=[] if winner.number == 0 else [f"put the winner into your config: {as_yaml(winner.user_attrs['settings'])}"],
+        next=[]
+        if winner.number == 0
+        else [f"put the winner into your config: {as_yaml(winner.user_attrs['settings'])}"],
     )
 
 
@@ -88,7 +92,9 @@ def table(search: Search, trials: list[FrozenTrial]) -> Table:
         state = STATES[trial.state.name]
         note = trial.user_attrs.get("note", "")
         value = trial.value if trial.state.name == "COMPLETE" else max(trial.intermediate_values.values(), default=None)
-        rows.append([trial.number, *shown, value, trial.user_attrs.get("epochs", 0), f"{state}: {note}" if note else state])
+        rows.append(
+            [trial.number, *shown, value, trial.user_attrs.get("epochs", 0), f"{state}: {note}" if note else state]
+        )
     return Table("Trials", ["trial", *axes, f"valid {search.metric}", "epochs", "end"], rows)
 
 

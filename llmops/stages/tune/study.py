@@ -59,19 +59,18 @@ class Search:
         self.study = _open(self.folder, sampling.sampler(self.tune, type(self.train), job.seed))
         self.distributions = sampling.distributions(self.tune.space, type(self.train))
         self.clock = Clock(self.folder / "clock.json")
+        self.trials: list[FrozenTrial] = []
+        """All finished trials in their order."""
 
     def run(self) -> None:
-        """Do trials until the budget is spent; afterwards `trials` are all finished."""
+        """Do trials until the budget is spent; afterwards `trials` holds them all."""
         if not self.study.get_trials(deepcopy=False):
             self._add_own()
+        self._look()
         while trial := self._next():
             self._finish(trial)
+            self._look()
             self._drop_losers()
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        """All finished trials in their order."""
-        return self.study.get_trials(deepcopy=False, states=FINISHED)
 
     def winner(self) -> FrozenTrial:
         """The best complete trial; on a tie the earliest, so that trial 0 yields only to a better one."""
@@ -107,6 +106,9 @@ class Search:
             )
         )
 
+    def _look(self) -> None:
+        self.trials = self.study.get_trials(deepcopy=False, states=FINISHED)
+
     def _train_own(self) -> dict[str, Any]:
         learner = self.job.task.learner(self.job.sections["task"], self.train, self.job.seed)
         return learner.train(self.job.inputs["dataset"], self._trial_folder(0) / "fit", self.job.room)
@@ -116,9 +118,9 @@ class Search:
         for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             return Trial(self.study, running._trial_id)
         begun = len(self.study.get_trials(deepcopy=False))
-        return None if begun >= self.size() or self._late() else self.study.ask()
+        return None if begun >= self.size() or self.late() else self.study.ask()
 
-    def _late(self) -> bool:
+    def late(self) -> bool:
         return self.tune.seconds is not None and self.clock.tick() >= self.tune.seconds
 
     def _finish(self, trial: Trial) -> None:
@@ -141,9 +143,8 @@ class Search:
 
     def _train(self, trial: Trial, train: Section) -> None:
         learner = self.job.task.learner(self.job.sections["task"], train, self.job.seed)
-        listener = Watch(self, trial)
-        folder = self._trial_folder(trial.number)
-        found = learner.train(self.job.inputs["dataset"], folder / "fit", self.job.room, listener)
+        work = self._trial_folder(trial.number) / "fit"
+        found = learner.train(self.job.inputs["dataset"], work, self.job.room, Watch(self, trial, train))
         self.clock.tick()
         if "stopped" in trial.user_attrs:
             self._tell(trial, TrialState.PRUNED, None, trial.user_attrs["stopped"])
@@ -155,7 +156,7 @@ class Search:
             return
         if value > float(self.winner().value or 0):
             _save_whole(learner, found, self.model(trial.number))
-        self._tell(trial, TrialState.COMPLETE, value, "out of time" if listener.out_of_time else "")
+        self._tell(trial, TrialState.COMPLETE, value, trial.user_attrs.get("late", ""))
 
     def _tell(self, trial: Trial, state: TrialState, value: float | None, note: str) -> None:
         trial.set_user_attr("note", note)
@@ -174,7 +175,10 @@ class Search:
         """Free the disk: checkpoints of finished trials, and models that are no longer the best."""
         best = self.winner().number
         for trial in self.trials:
-            for folder in [self._trial_folder(trial.number) / "fit", *([] if trial.number == best else [self.model(trial.number)])]:
+            for folder in [
+                self._trial_folder(trial.number) / "fit",
+                *([] if trial.number == best else [self.model(trial.number)]),
+            ]:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _trial_folder(self, number: int) -> Path:
@@ -184,11 +188,12 @@ class Search:
 class Watch:
     """A trial's listener: records the metric after each epoch and stops the training when it is hopeless or late."""
 
-    def __init__(self, search: Search, trial: Trial) -> None:
+    def __init__(self, search: Search, trial: Trial, train: Section) -> None:
         self._search = search
         self._trial = trial
+        self._planned: int = getattr(train, "epochs", 0)
         self._values = dict(search.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-        self.out_of_time = False
+        self._earlier = [dict(other.intermediate_values) for other in search.trials]
 
     def __call__(self, epoch: int, metrics: dict[str, float]) -> bool:
         search = self._search
@@ -196,15 +201,14 @@ class Watch:
             self._values[epoch] = float(metrics[search.metric])
             self._trial.report(self._values[epoch], epoch)
         seen = {e: value for e, value in self._values.items() if e <= epoch}
-        earlier = [dict(trial.intermediate_values) for trial in search.trials]
-        planned = getattr(search.train, "epochs", epoch)
-        planned = self._trial.user_attrs["settings"].get("epochs", planned)
-        if epoch < planned and hopeless(search.tune.pruner, seen, earlier):
+        if epoch < self._planned and hopeless(search.tune.pruner, seen, self._earlier):
             self._trial.set_user_attr("epochs", epoch)
-            self._trial.set_user_attr("stopped", f"stopped after epoch {epoch} of {planned}")
+            self._trial.set_user_attr("stopped", f"after epoch {epoch} of {self._planned}")
             return True
-        self.out_of_time = search._late()
-        return self.out_of_time
+        if search.late():
+            self._trial.set_user_attr("late", f"out of time after epoch {epoch} of {self._planned}")
+            return True
+        return False
 
 
 def draw(trial: Trial, distributions: dict[str, BaseDistribution]) -> space.Picks:
@@ -222,13 +226,17 @@ def draw(trial: Trial, distributions: dict[str, BaseDistribution]) -> space.Pick
 
 def told(settings: dict[str, Any]) -> str:
     """Settings for a line of text."""
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings.items()
+    )
 
 
 def _open(folder: Path, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{folder / 'study.db'}"
-    return optuna.create_study(storage=url, study_name="tune", direction="maximize", sampler=sampler, load_if_exists=True)
+    return optuna.create_study(
+        storage=url, study_name="tune", direction="maximize", sampler=sampler, load_if_exists=True
+    )
 
 
 def _save_whole(learner: Any, found: dict[str, Any], folder: Path) -> None:
@@ -238,6 +246,8 @@ def _save_whole(learner: Any, found: dict[str, Any], folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     half.mkdir(parents=True)
     learner.save(half)
-    write_json(half / "history.json", {"metrics": found["metrics"], "history": found["history"]})
+    # Seconds never repeat; without them, equal trials leave equal folders.
+    history = [{name: value for name, value in row.items() if name != "seconds"} for row in found["history"]]
+    write_json(half / "history.json", {"metrics": found["metrics"], "history": history})
     half.rename(folder)
     fsync_folder(folder.parent)

@@ -15,6 +15,7 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Arrays
 from llmops.core.section import Section
 from llmops.records.cleaning import cleaner
+from llmops.tasks.text_classification.calibration import softmax
 
 ALTERNATIVES = 3
 DECIMALS = 6
@@ -100,21 +101,16 @@ class TextCodec:
 
     def decode(self, arrays: Sequence[Any], requests: Sequence[TextRequest]) -> list[TextResponse]:
         """Responses from logits, float32 [batch, classes]."""
-        return [self._response(row) for row in probabilities(arrays[0], self.temperature)]
+        return [self._response(row) for row in softmax(arrays[0], self.temperature)]
 
     def _response(self, row: np.ndarray[Any, Any]) -> TextResponse:
         order = np.argsort(-row, kind="stable")[: ALTERNATIVES + 1]
-        ranked = [Alternative(label=self.labels[index], probability=round(float(row[index]), DECIMALS)) for index in order]
+        ranked = [
+            Alternative(label=self.labels[index], probability=round(float(row[index]), DECIMALS)) for index in order
+        ]
         best = ranked[0]
         abstained = bool(row[order[0]] < self.threshold)
         return TextResponse(
             label=None if abstained else best.label, best=best.label, probability=best.probability,
             abstained=abstained, alternatives=ranked[1:],
         )  # fmt: skip
-
-
-def probabilities(logits: np.ndarray[Any, Any], temperature: float) -> np.ndarray[Any, Any]:
-    """Softmax of logits / temperature, float64 [rows, classes]."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmops.core.section import Section
 from llmops.engine.config import FitSection
@@ -57,6 +57,8 @@ class TextTrainSection(FitSection):
     """Learning rate of a pretrained encoder's new head; default ten times `learning_rate`, at most 1e-2."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout before the head (and inside networks trained from scratch)."""
+    word_dropout: float = Field(0.0, ge=0, lt=1)
+    """bag-of-words and text-cnn: share of words left out at random in each step (Iyyer et al. 2015)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Probability mass spread over the other labels (Szegedy et al. 2016)."""
     class_weights: Literal["none", "balanced"] = "none"
@@ -67,3 +69,20 @@ class TextTrainSection(FitSection):
     """Networks from scratch: size of the embeddings and hidden layers."""
     layers: int = Field(2, ge=1, le=48)
     """Networks from scratch: layers of the transformer or BiLSTM."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> TextTrainSection:
+        if self.model in SCRATCH and self.method != "full":
+            raise ValueError(f"`method: {self.method}` needs a pretrained encoder; {self.model} is trained from scratch")
+        return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the model is a pretrained encoder."""
+        return self.model not in SCRATCH
+
+    def head_rate(self) -> float:
+        """Learning rate of the head: a new head on a pretrained encoder learns faster than the encoder."""
+        if not self.pretrained:
+            return self.learning_rate
+        return self.head_learning_rate or max(self.learning_rate, min(10 * self.learning_rate, 1e-2))

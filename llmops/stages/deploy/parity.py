@@ -1,0 +1,118 @@
+"""What the server's answers are worth: parity with the trained model, quality, abstention, the champion beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmops.bundle.predictor import Predictor
+from llmops.core.report import Number
+from llmops.stages.deploy.prove import Answers
+from llmops.tasks.text_classification.calibration import softmax
+from llmops.tasks.text_classification.metrics import scores
+
+Z95 = 1.959964
+"""97.5 % quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A split as the server is asked it: `truth` holds class numbers, -1 for rows outside every class."""
+
+    split: str
+    examples: list[dict[str, Any]]
+    labels: list[str]
+    truth: np.ndarray[Any, Any]
+
+    @property
+    def texts(self) -> list[str]:
+        return [example["text"] for example in self.examples]
+
+    def numbers(self, said: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Labels as class numbers; one that these rows do not know (an old champion's) becomes a number of its own."""
+        index = {label: number for number, label in enumerate(self.labels)}
+        return np.array([index.get(label, len(self.labels)) for label in said], dtype=np.int64)
+
+    def scores(self, said: Sequence[str]) -> dict[str, float]:
+        """Accuracy and its kin of these answers on the in-scope rows."""
+        return scores(self.truth, self.numbers(said), len(self.labels) + 1)
+
+
+def read_rows(dataset: Path) -> Rows:
+    """The test split as it stands in the data set; the validation split when there is no test row."""
+    labels = json.loads((dataset / "labels.json").read_text())
+    for split in ("test", "valid"):
+        path = dataset / f"{split}.jsonl"
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        examples = [json.loads(line) for line in lines if line]
+        if examples:
+            break
+    index = {label: number for number, label in enumerate(labels)}
+    truth = np.array([index.get(example["label"], -1) for example in examples], dtype=np.int64)
+    return Rows(split, examples, labels, truth)
+
+
+def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperature: float) -> dict[str, Number]:
+    """Share of rows with the trained model's label, and the largest difference of a probability.
+
+    `logits` float32 [rows, classes] are the trained model's; only the labels that a response names are compared.
+    """
+    trained = [rows.labels[number] for number in logits.argmax(axis=1)]
+    served = [response["best"] for response in answers.responses]
+    expected = softmax(logits, temperature)
+    index = {label: number for number, label in enumerate(rows.labels)}
+    worst = 0.0
+    for row, response in zip(expected, answers.responses, strict=True):
+        named = [(response["best"], response["probability"])]
+        named += [(other["label"], other["probability"]) for other in response["alternatives"]]
+        worst = max(worst, *(abs(row[index[label]] - probability) for label, probability in named))
+    return {
+        "parity": float(np.mean([a == b for a, b in zip(trained, served, strict=True)])),
+        "probability_difference": float(worst),
+    }
+
+
+def abstention(rows: Rows, answers: Answers) -> dict[str, Number]:
+    """Share of outside rows withheld, of in-scope rows answered, accuracy on the answered ones; None without rows."""
+    withheld = np.array([response["abstained"] for response in answers.responses])
+    outside = rows.truth < 0
+    answered = ~outside & ~withheld
+    right = rows.numbers([response["best"] for response in answers.responses]) == rows.truth
+    return {
+        "outside_recall": _mean(withheld[outside]),
+        "coverage": _mean(~withheld[~outside]),
+        "answered_accuracy": _mean(right[answered]),
+    }
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def latency(answers: Answers) -> dict[str, Number]:
+    """Percentiles of one request's time through HTTP, in milliseconds."""
+    times = list(answers.latency_ms.values())
+    return {"latency_p50_ms": float(np.percentile(times, 50)), "latency_p95_ms": float(np.percentile(times, 95))}
+
+
+def wilson(share: float, rows: int) -> tuple[float, float]:
+    """95 % confidence interval of a share measured on `rows` rows (Wilson 1927)."""
+    if not rows:
+        return 0.0, 1.0
+    middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
+    half = Z95 / (1 + Z95**2 / rows) * math.sqrt(share * (1 - share) / rows + Z95**2 / (4 * rows**2))
+    return middle - half, middle + half
+
+
+def champion_scores(champion: Path, rows: Rows, threads: int) -> dict[str, float]:
+    """The champion's scores on the same rows, computed by its own codec and runtime. Raises DataError."""
+    predictor = Predictor.open(champion, threads)
+    codec = predictor.codec
+    requests = [codec.Request.model_validate({codec.one: text}) for text in rows.texts]
+    return rows.scores([response.best for response in predictor.answer_all(requests)])

@@ -1,0 +1,116 @@
+"""Drift: has the traffic moved away from the data that the model was made for? Works on plain texts and arrays.
+
+Four permutation tests look at four things that may move. One fires when the shift is large (effect) and chance
+alone would hardly show it (p, Holm's correction over the tests), so the alarm doesn't depend on the sample size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmops.stages.feedback.domain import tell_apart, words
+from llmops.stages.feedback.movers import Moved, moved_labels, moved_words
+from llmops.stages.feedback.permutation import Floats, Shift, holm, mix_shift, rise, value_shift
+
+ABSTAINS = "(abstains)"
+ROWS = 5000
+"""Answers compared at most, the newest first."""
+TEXTS = 1000
+"""Texts compared at most on each side, drawn by chance."""
+FEWEST_OLD = 30
+STRANGEST = 5
+
+ABOUT = {
+    "labels": "mix of the answers, abstentions among them (total variation distance)",
+    "confidence": "probability of the best label (Kolmogorov-Smirnov distance)",
+    "unknown words": "share of words that training never saw (Cliff's delta)",
+    "texts": "how well a classifier tells old texts from new ones (2 AUC - 1)",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model answered, a row each: its label (`ABSTAINS` for an abstention) and the best label's
+    probability; and the rows' texts, as far as they were kept."""
+
+    labels: Sequence[str]
+    confidence: Floats
+    texts: Sequence[str] = ()
+
+    def head(self, rows: int) -> Sample:
+        return Sample(self.labels[:rows], self.confidence[:rows], self.texts[:rows])
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test: `effect` 0..1, `p` corrected for the number of tests."""
+
+    test: str
+    effect: float
+    p: float
+    fires: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """All that the tests found, and what a person needs to understand it."""
+
+    findings: list[Finding]
+    labels: list[Moved]
+    words: list[Moved]
+    strangest: list[str]
+    """New texts least like the old ones."""
+    old_rows: int
+    new_rows: int
+
+    @property
+    def fires(self) -> bool:
+        return any(finding.fires for finding in self.findings)
+
+
+def measure(
+    old: Sample, new: Sample, known: Collection[str], p_limit: float, effect_limit: float, seed: int = 0
+) -> Drift:
+    """Compare `new` rows (newest first) with `old` rows that the model was not trained on.
+
+    `known` are the words of the training texts (see `domain.words`). Takes at most about 10 s whatever the sizes.
+    """
+    rng = np.random.default_rng(seed)
+    old, new = old.head(ROWS), new.head(ROWS)
+    shifts = {
+        "labels": mix_shift(old.labels, new.labels, rng),
+        "confidence": value_shift(old.confidence, new.confidence, rng),
+    }
+    old_texts, new_texts = _draw(old.texts, rng), _draw(new.texts, rng)
+    strangest: list[str] = []
+    if old_texts and new_texts:
+        shifts["unknown words"] = rise(_unknown(old_texts, known), _unknown(new_texts, known), rng)
+        shifts["texts"], newness = tell_apart(old_texts, new_texts, rng)
+        strangest = [new_texts[index] for index in np.argsort(-newness, kind="stable")[:STRANGEST]]
+    return Drift(
+        _judge(shifts, p_limit, effect_limit), moved_labels(old.labels, new.labels),
+        moved_words(old_texts, new_texts) if strangest else [], strangest, len(old.labels), len(new.labels),
+    )  # fmt: skip
+
+
+def _judge(shifts: dict[str, Shift], p_limit: float, effect_limit: float) -> list[Finding]:
+    corrected = holm([shift.p for shift in shifts.values()])
+    return [
+        Finding(test, shift.effect, p, p < p_limit and shift.effect >= effect_limit)
+        for (test, shift), p in zip(shifts.items(), corrected, strict=True)
+    ]
+
+
+def _draw(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
+    if len(texts) <= TEXTS:
+        return list(texts)
+    return [texts[index] for index in rng.choice(len(texts), TEXTS, replace=False)]
+
+
+def _unknown(texts: Sequence[str], known: Collection[str]) -> Floats:
+    """Share of each text's words that are not `known`."""
+    found = [words(text) for text in texts]
+    return np.array([sum(word not in known for word in row) / max(len(row), 1) for row in found])

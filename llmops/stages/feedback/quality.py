@@ -1,0 +1,64 @@
+"""Quality as users see it: what they rated and corrected, with an interval that says how little a few votes tell."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmops.records.trafficreader import Judged, Volume
+
+Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Quality:
+    """`accuracy` is the share of answered (not abstained) requests that users found right, among those on
+    which they said anything; `low` and `high` are its 95 % Wilson interval. None without any such request."""
+
+    requests: int
+    abstained: int
+    rated: int
+    liked: int
+    corrected: int
+    judged: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    pairs: list[tuple[str, str, int]]
+    """Answer, correction and how often; the most frequent first."""
+
+
+def measure(volumes: Sequence[Volume], judged: Sequence[Judged]) -> Quality:
+    """Quality over the given days and words of users."""
+    answered = [row for row in judged if row.source == "http" and not row.abstained]
+    right = sum(is_right(row) for row in answered)
+    low, high = wilson(right, len(answered)) if answered else (None, None)
+    wrong = Counter((row.label or "", row.correction) for row in answered if row.correction and not is_right(row))
+    ratings = [row.rating for row in judged if row.rating is not None and row.source == "http"]
+    return Quality(
+        requests=sum(day.requests for day in volumes),
+        abstained=sum(day.abstained for day in volumes),
+        rated=len(ratings),
+        liked=ratings.count(1),
+        corrected=sum(row.correction is not None and row.source == "http" for row in judged),
+        judged=len(answered),
+        accuracy=right / len(answered) if answered else None,
+        low=low,
+        high=high,
+        pairs=[(answer, correction, count) for (answer, correction), count in wrong.most_common(10)],
+    )
+
+
+def is_right(row: Judged) -> bool:
+    """Whether the user found the answer right; a correction weighs more than a thumb."""
+    return row.correction == row.label if row.correction is not None else row.rating == 1
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927); honest for few rows and shares near 0 or 1."""
+    share, z2 = right / total, Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, centre - half), min(1.0, centre + half)

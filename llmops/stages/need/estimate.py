@@ -1,0 +1,108 @@
+"""What training and tuning will take on this machine: reckoned up from the learner's probe, and compared with the limits."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from llmops.core.errors import MachineError
+from llmops.core.protocols import Job
+from llmops.core.section import Section
+from llmops.stages.need.config import NeedSection
+from llmops.stages.need.sample import Sample
+
+Estimate = dict[str, float]
+"""train_s, train_s_upper, epoch_s, tune_s, peak_memory_mb, parameters, disk_mb, rows_per_s."""
+
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def foresee(job: Job, sample: Sample, seconds: float) -> Estimate:
+    """Probe the planned training for about `seconds` and add the planned tuning."""
+    train = job.sections["train"]
+    rows = sample.training_rows()
+    found = _probe(job, train, rows, seconds)
+    tune: Any = job.sections.get("tune")
+    largest = largest_batch(tune, train)
+    if largest is not None:
+        found["peak_memory_mb"] = max(
+            found["peak_memory_mb"], _probe(job, largest, rows, seconds / 2)["peak_memory_mb"]
+        )
+    if tune is not None:
+        found["disk_mb"] *= 2  # a trial's checkpoints, and the best trial's model
+    return {**found, "tune_s": tuning_s(tune, found)}
+
+
+def _probe(job: Job, train: Section, rows: list[dict[str, Any]], seconds: float) -> Estimate:
+    learner: Any = job.task.learner(job.sections["task"], train, job.seed)
+    return {name: float(value) for name, value in learner.probe(rows, seconds, job.room).items()}
+
+
+def largest_batch(tune: Any, train: Any) -> Section | None:
+    """The train section with the largest batch that tune may try, when that is more than the config's own."""
+    axis = tune.space.get("batch_size") if tune is not None else None
+    if axis is None:
+        return None
+    largest = int(max(axis.log or axis.uniform or axis.choice))
+    return train.model_copy(update={"batch_size": largest}) if largest > train.batch_size else None
+
+
+def tuning_s(tune: Any, estimate: Estimate) -> float:
+    """Seconds of tuning at most: every trial in full, or the budget and the epoch that is running when it ends."""
+    if tune is None:
+        return 0.0
+    whole = (tune.trials - 1) * estimate["train_s"]
+    return whole if tune.seconds is None else min(whole, tune.seconds + estimate["epoch_s"])
+
+
+def refuse_what_cannot_fit(need: NeedSection, estimate: Estimate, memory_mb: float, disk_mb: float) -> None:
+    """Raise MachineError, with the numbers, for a plan beyond the limits.
+
+    `memory_mb` is what this machine has, `disk_mb` what is free where runs are written.
+    """
+    limit_mb = min(need.max_memory_mb or memory_mb, memory_mb)
+    peak = estimate["peak_memory_mb"]
+    if peak > limit_mb:
+        whose = (
+            "need.max_memory_mb allows"
+            if need.max_memory_mb and need.max_memory_mb <= memory_mb
+            else "this machine has"
+        )
+        raise MachineError(
+            f"the training would take about {peak:,.0f} MB of memory; {whose} {limit_mb:,.0f} MB",
+            "need.max_memory_mb",
+            "lower `train.batch_size` or `task.max_tokens`, or take a smaller `train.model`",
+        )
+    hours = (estimate["train_s"] + estimate["tune_s"]) / 3600
+    if need.max_hours is not None and hours > need.max_hours:
+        raise MachineError(
+            f"training ({estimate['train_s']:,.0f} s) and tuning ({estimate['tune_s']:,.0f} s) would take about {hours:.3g} hours;"
+            f" need.max_hours allows {need.max_hours:g}",
+            "need.max_hours",
+            "lower `train.epochs` or `tune.trials`, set `tune.seconds`, or take a smaller `train.model`",
+        )
+    if estimate["disk_mb"] > disk_mb:
+        raise MachineError(
+            f"training needs about {estimate['disk_mb']:,.0f} MB of disk; {disk_mb:,.0f} MB are free",
+            "runs/",
+            "free some: llmops clean CONFIG",
+        )
+
+
+def machine_memory_mb() -> float:
+    """Memory of this machine, or of the container when that is less; 1 MB = 1e6 bytes."""
+    import psutil
+
+    most = float(psutil.virtual_memory().total)
+    for place in map(Path, CGROUP_LIMITS):
+        if place.exists() and (told := place.read_text().strip()).isdigit():
+            most = min(most, float(told))
+    return most / 1e6
+
+
+def free_disk_mb(place: Path) -> float:
+    """Free space of the file system that `place` lies on, 1 MB = 1e6 bytes."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free / 1e6

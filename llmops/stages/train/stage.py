@@ -1,0 +1,120 @@
+"""TrainStage: a data set in, a trained model out. The engine does the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmops.core.errors import Mistake
+from llmops.core.protocols import Depends, Job, Places, Task
+from llmops.core.report import Curve, Number, Report, Table
+from llmops.core.section import Section
+
+SCHEDULING = ("checkpoint_every_s",)
+"""Settings that change nothing in the result."""
+
+
+class TrainStage:
+    """Trains the task's learner with the settings of `train:`."""
+
+    name = "train"
+    version = 1
+
+    def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
+        train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}
+        return Depends(
+            settings={"task": sections["task"].plain(), "train": train},
+            libraries=("torch", "transformers", "peft", "tokenizers", "numpy"),
+        )
+
+    def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
+        return task.check(sections["task"], sections["train"])
+
+    def run(self, job: Job) -> Report:
+        """Train, write model/, and set what happened beside what need foresaw."""
+        learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
+        result = learner.train(job.inputs["dataset"], job.room.work, job.room)
+        learner.save(job.room.out / "model")
+        brief = read_brief(job.inputs.get("brief"))
+        numbers = figures(result, brief)
+        metric = job.sections["task"].plain()["metric"]
+        return Report(
+            headline=headline(metric, result, brief),
+            numbers=numbers,
+            tables=[epoch_table(result), foreseen_table(numbers)],
+            curves=curves(result, metric),
+            warnings=warnings(metric, result, numbers),
+        )
+
+
+def read_brief(path: Path | None) -> dict[str, Any]:
+    """need's brief, or an empty one; `path` is brief.json or the folder it lies in."""
+    if path is None:
+        return {}
+    return json.loads((path / "brief.json" if path.is_dir() else path).read_bytes())
+
+
+def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
+    """The numbers of the report: metrics on validation, the baseline, and predicted beside actual."""
+    numbers: dict[str, Number] = {
+        (name if name.startswith("valid_") else f"valid_{name}"): value for name, value in result["metrics"].items()
+    }
+    baseline, estimate = brief.get("baseline", {}), brief.get("estimate", {})
+    numbers["baseline_valid"] = baseline.get("valid")
+    for name in ("best_epoch", "epochs", "rows_per_s", "padding"):
+        numbers[name] = result[name]
+    numbers |= {"took_s": result["seconds"], "predicted_s": estimate.get("train_s"), "predicted_upper_s": estimate.get("train_s_upper")}
+    numbers |= {"epoch_s": result["seconds"] / result["epochs"], "predicted_epoch_s": estimate.get("epoch_s")}
+    numbers |= {"peak_memory_mb": result["peak_memory_mb"], "predicted_peak_memory_mb": estimate.get("peak_memory_mb")}
+    numbers["parameters"] = result["parameters"]
+    return numbers
+
+
+def headline(metric: str, result: dict[str, Any], brief: dict[str, Any]) -> str:
+    best = result["metrics"][metric]
+    said = f"{metric} {best:.4f} on validation after epoch {result['best_epoch']} of {result['epochs']}"
+    linear = brief.get("baseline", {}).get("valid")
+    beside = f" (linear baseline {linear:.4f})" if linear is not None else ""
+    return f"{said}{beside}, {result['seconds']:.0f} s, {result['rows_per_s']:.0f} rows/s"
+
+
+def epoch_table(result: dict[str, Any]) -> Table:
+    """One row an epoch."""
+    columns = list(result["history"][0])
+    return Table("Epochs", columns, [[row[column] for column in columns] for row in result["history"]])
+
+
+def foreseen_table(numbers: Mapping[str, Number]) -> Table:
+    """What need foresaw beside what happened."""
+    pairs = [
+        ("whole training, s", numbers["predicted_s"], numbers["took_s"]),
+        ("upper bound, s", numbers["predicted_upper_s"], numbers["took_s"]),
+        ("one epoch, s", numbers["predicted_epoch_s"], numbers["epoch_s"]),
+        ("peak memory, MB", numbers["predicted_peak_memory_mb"], numbers["peak_memory_mb"]),
+    ]
+    return Table("Foreseen and measured", ["figure", "predicted", "actual"], [list(pair) for pair in pairs])
+
+
+def curves(result: dict[str, Any], metric: str) -> list[Curve]:
+    """Loss and learning rate over steps, the metric over epochs."""
+    points, history = result["curve"], result["history"]
+    return [
+        Curve("Loss", "step", "training loss", {"loss": [(step, loss) for step, loss, _ in points]}),
+        Curve(f"{metric} on validation", "epoch", metric, {metric: [(row["epoch"], row[metric]) for row in history]}),
+        Curve("Learning rate", "step", "learning rate", {"learning rate": [(step, rate) for step, _, rate in points]}),
+    ]
+
+
+def warnings(metric: str, result: dict[str, Any], numbers: Mapping[str, Number]) -> list[str]:
+    """What deserves a person's eye."""
+    said = []
+    linear, upper, took = numbers["baseline_valid"], numbers["predicted_upper_s"], result["seconds"]
+    if isinstance(linear, int | float) and result["metrics"][metric] < linear:
+        said.append(f"the linear baseline is better on validation: {linear:.4f}; try more epochs, or another model.")
+    if isinstance(upper, int | float) and took > upper:
+        said.append(f"the training took {took:.0f} s, more than the upper bound of {upper:.0f} s that need foresaw.")
+    if result["best_epoch"] == result["epochs"] > 1 and result["history"][-1][metric] - result["history"][-2][metric] > 0.01:
+        said.append("the last epoch was the best by more than a point: more epochs may help.")
+    return said

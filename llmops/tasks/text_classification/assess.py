@@ -1,0 +1,37 @@
+"""What raw answers are worth: metrics, agreement with another model, temperature and threshold. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmops.engine.ragged import Ragged
+from llmops.tasks.text_classification.calibration import abstention, choose_threshold, fit_temperature, softmax
+from llmops.tasks.text_classification.metrics import scores
+
+
+def truth(dataset: Path, split: str) -> np.ndarray[Any, Any]:
+    """Class numbers of a split, int64 [rows], -1 for rows outside every class."""
+    return Ragged.read(dataset / f"{split}.safetensors").labels
+
+
+def quality(dataset: Path, split: str, logits: np.ndarray[Any, Any]) -> dict[str, float]:
+    """accuracy, f1_macro, f1_weighted, balanced_accuracy of logits, float32 [rows, classes], in the split's order."""
+    return scores(truth(dataset, split), logits.argmax(axis=1), logits.shape[1])
+
+
+def agreement(logits: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> float:
+    """Share of rows on which two models, logits [rows, classes] each, give the same label."""
+    return float((logits.argmax(axis=1) == others.argmax(axis=1)).mean())
+
+
+def calibrate(dataset: Path, logits: np.ndarray[Any, Any]) -> dict[str, float | None]:
+    """Fitted on the validation split's logits: "temperature", "threshold", and what the threshold does there:
+    "outside_recall", "coverage", "answered_accuracy"."""
+    labels = truth(dataset, "valid")
+    temperature = fit_temperature(logits, labels)
+    probabilities = softmax(logits, temperature)
+    threshold = choose_threshold(probabilities, labels)
+    return {"temperature": temperature, "threshold": threshold, **abstention(probabilities, labels, threshold)}

@@ -1,0 +1,44 @@
+"""Which network a `train:` block asks for, freshly initialised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from llmops.nets.adapters import add_lora
+from llmops.nets.build import PRETRAINED, build
+from llmops.nets.encoder import PretrainedClassifier, load_encoder
+from llmops.nets.pretrained import find
+from llmops.tasks.text_classification.config import TextTrainSection
+
+PAIRS = 32_768
+"""Buckets for word pairs (bag-of-words)."""
+FILTERS = 2
+"""Filters of each width (text-cnn), as a multiple of the embeddings' size."""
+
+
+def architecture(train: TextTrainSection, vocabulary: int, classes: int, max_tokens: int) -> dict[str, Any]:
+    """The dict that nets.build.build takes, and that model.json keeps."""
+    if train.pretrained:
+        return {"kind": PRETRAINED, "classes": classes, "pooling": train.pooling, "dropout": train.dropout}
+    shared = {"vocabulary": vocabulary, "classes": classes, "width": train.width, "dropout": train.dropout}
+    own: dict[str, dict[str, Any]] = {
+        "bag-of-words": {"pairs": PAIRS, "word_dropout": train.word_dropout},
+        "text-cnn": {"filters": FILTERS * train.width, "word_dropout": train.word_dropout},
+        "bilstm": {"layers": train.layers},
+        "transformer": {"layers": train.layers, "pooling": train.pooling, "max_tokens": max_tokens},
+    }
+    return {"kind": train.model, **shared, **own[train.model]}
+
+
+def fresh_network(train: TextTrainSection, plan: dict[str, Any]) -> nn.Module:
+    """The network of the architecture `plan`: random, or with the pretrained weights and what `method` asks for."""
+    if not train.pretrained:
+        return build(plan)
+    encoder = load_encoder(find(train.model))
+    if train.method == "lora":
+        encoder = add_lora(encoder, train.lora.rank, train.lora.alpha, train.lora.dropout)
+    elif train.method == "frozen":
+        encoder.requires_grad_(False)
+    return PretrainedClassifier(encoder, plan["classes"], plan["pooling"], plan["dropout"])

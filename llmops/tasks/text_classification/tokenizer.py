@@ -1,0 +1,66 @@
+"""The tokenizer: an encoder's own, or one trained on the train split. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmops.core.errors import DataError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"
+"""Their ids are 0, 1 and 2. Every text begins with START, so that none is empty."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """WordPiece (Schuster and Nakajima 2012) on lower-cased words; each Chinese character is a word of its own.
+
+    The same texts give the same tokenizer.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.BertNormalizer(lowercase=True, strip_accents=False, handle_chinese_chars=True)]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, min_frequency=2, special_tokens=[PAD, UNKNOWN, START], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, tokenizer.token_to_id(START))]
+    )
+    return tokenizer
+
+
+def pretrained_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of the encoder in `folder`; its padding and truncation are switched off."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else converted_tokenizer(folder)
+    except Exception as problem:
+        raise DataError(
+            f"The tokenizer in {folder} cannot be read: {problem}", str(folder), "the folder needs a tokenizer.json."
+        ) from problem
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def converted_tokenizer(folder: Path) -> Tokenizer:
+    """Older folders have only a word list; the transformers library knows how to read each kind."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer
+
+
+def pad_id(tokenizer: Tokenizer) -> int:
+    """The id of the padding token, under one of its usual names; 0 when there is none."""
+    found = (tokenizer.token_to_id(name) for name in (PAD, "<pad>", "<|pad|>"))
+    return next((number for number in found if number is not None), 0)
