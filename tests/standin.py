@@ -98,7 +98,7 @@ def make_bundle(
     defaults = {
         "task": "text-classification", "task_version": 1, "labels": labels, "max_tokens": 32,
         "cleaning": CleanStep().plain(), "temperature": 1.0, "threshold": threshold,
-        "metrics": {"accuracy": 0.9}, "lineage": {"run": "20261122-133000-7f3a", "candidate": "float32"},
+        "metrics": {"valid": {"accuracy": 0.9}}, "lineage": {"run": "20261122-133000-7f3a", "candidate": "float32"},
     }  # fmt: skip
     bundle_format.write(folder, {**defaults, **fields})
     return folder

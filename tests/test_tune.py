@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rooms import FakeRoom, places_in
+from tests.rooms import FakeRoom, places_in
 
 from llmops.core.artifact import tree_digest, write_json
 from llmops.core.errors import MachineError
@@ -31,6 +31,7 @@ from llmops.stages.tune.space import grid, own_picks
 from llmops.stages.tune.stage import TuneStage
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
 
+ROOT = Path(__file__).parent.parent
 PAUSE_S = float(os.environ.get("TEST_TUNE_PAUSE_S", "0"))
 LEARNING_RATE = {"learning_rate": {"log": [1e-5, 1e-2]}}
 WIDE = {
@@ -302,10 +303,10 @@ def kill_until_done(folder: Path, seed: int, kills: int) -> int:
     for turn in range(kills + 1):
         log = (folder / "log").open("ab")
         child = subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
+            [sys.executable, "-m", "tests.test_tune", str(folder)],
             stdout=log,
             stderr=log,
-            env={**os.environ, "TEST_TUNE_PAUSE_S": "0.03", "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "TEST_TUNE_PAUSE_S": "0.03", "PYTHONPATH": str(ROOT)},
         )
         if turn < kills:
             database = folder / "work/tune/study.db"

@@ -45,7 +45,7 @@ def explain_key(key: str) -> str:
 
 
 def _block(key: str, cls: type[BaseModel]) -> str:
-    lines = [key or "a config", *(f"  {line}" for line in inspect.getdoc(cls).splitlines())] if inspect.getdoc(cls) else [key]
+    lines = [key or "a config", *(f"  {line}" for line in (inspect.getdoc(cls) or "").splitlines())]
     for name, field in cls.model_fields.items():
         lines += ["", _field(name, field, full=False)]
     return "\n".join(lines)

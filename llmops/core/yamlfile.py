@@ -101,11 +101,11 @@ def _parse(path: Path) -> Document:
             _walk(node, (), marks, mistakes, path, lines)
         if mistakes:
             raise ConfigError(str(path), mistakes)
-        data = loader.construct_document(node) if node is not None else None  # type: ignore[no-untyped-call]
+        data = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         raise _syntax_mistake(path, lines, error) from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     if not isinstance(data, dict):
         what = "the file is empty" if data is None else f"the file holds a {type(data).__name__}, not settings"
         raise ConfigError(str(path), [Mistake(what, str(path), do="write one, or let `llmops init --data FILE` write it")])

@@ -29,7 +29,12 @@ class Checkpoints:
     def write(self, step: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Write the checkpoint of `step`, then forget all but the newest `KEPT`."""
         path = self.folder / f"step-{step:09d}.safetensors"
-        body = {"format": FORMAT, "fingerprint": self.fingerprint, "sha256": write_tensors(path, tensors), "state": state}
+        body = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "sha256": write_tensors(path, tensors),
+            "state": state,
+        }
         write_json(path.with_suffix(".json"), {**body, "digest": json_digest(body)})
         self.forget()
 
@@ -42,7 +47,8 @@ class Checkpoints:
         """The weights that `write_best` wrote."""
         from safetensors.torch import load_file
 
-        return load_file(self.folder / entry["name"])
+        tensors: dict[str, Tensor] = load_file(self.folder / entry["name"])
+        return tensors
 
     def latest(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """State and tensors of the newest checkpoint that is whole, or None."""
@@ -81,7 +87,9 @@ class Checkpoints:
             path.unlink()
         bodies = {path: self.read(path) for path in self.newest_first()}
         named = {path.with_suffix(".safetensors").name for path in bodies}
-        named |= {body["state"]["best_file"]["name"] for body in bodies.values() if body and body["state"].get("best_file")}
+        named |= {
+            body["state"]["best_file"]["name"] for body in bodies.values() if body and body["state"].get("best_file")
+        }
         for path in self.folder.glob("*.safetensors"):
             if path.name not in named:
                 path.unlink()

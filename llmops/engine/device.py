@@ -17,7 +17,9 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
     if not there[wanted]:
-        raise MachineError(f"This machine has no {wanted} that torch can use.", "train.device", "set `train.device: auto`.")
+        raise MachineError(
+            f"This machine has no {wanted} that torch can use.", "train.device", "set `train.device: auto`."
+        )
     return torch.device(wanted)
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,10 +40,12 @@ class Trainable(Protocol):
     """What a task hands to the loop: a network on its device, its training rows, its metric."""
 
     network: nn.Module
-    lengths: np.ndarray
-    """Tokens of each training row."""
     metric: str
     """Which of `evaluate`'s figures early stopping goes by; higher is better."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each training row, int64 [rows]."""
 
     def loss(self, rows: np.ndarray) -> Tensor:
         """Mean loss over these training rows."""
@@ -77,8 +79,15 @@ class State:
     """[step, loss, learning rate] at up to `CURVE_POINTS` places."""
 
 
-def fit(problem: Trainable, settings: FitSection, head_rate: float, seed: int, work: Path, room: Room,
-        listener: Listener | None = None) -> State:
+def fit(
+    problem: Trainable,
+    settings: FitSection,
+    head_rate: float,
+    seed: int,
+    work: Path,
+    room: Room,
+    listener: Listener | None = None,
+) -> State:
     """Train `problem.network` and leave the best epoch's weights in it.
 
     A training that was killed carries on from `work` to bit-identical weights (same machine, same number of
@@ -94,7 +103,9 @@ def fit(problem: Trainable, settings: FitSection, head_rate: float, seed: int, w
 class Loop:
     """One training. `run` is the story; the other methods are its parts."""
 
-    def __init__(self, problem: Trainable, settings: FitSection, head_rate: float, seed: int, work: Path, room: Room) -> None:
+    def __init__(
+        self, problem: Trainable, settings: FitSection, head_rate: float, seed: int, work: Path, room: Room
+    ) -> None:
         self.problem, self.settings, self.seed, self.room = problem, settings, seed, room
         self.network = problem.network
         self.steps = steps_per_epoch(len(problem.lengths), settings.batch_size)
@@ -128,7 +139,9 @@ class Loop:
         state, tensors = found
         restore_random_state(state.pop("random"))
         self.state = State(**state)
-        self.load_weights({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
+        self.load_weights(
+            {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        )
         restore_optimiser(self.optimiser, tensors)
         self.loss_sum.fill_(self.state.loss_sum)
         self.room.say(f"carrying on with epoch {self.state.epoch}, step {self.state.step} of {self.total}")
@@ -185,7 +198,13 @@ class Loop:
         with torch.no_grad():
             metrics = self.problem.evaluate()
         state, loss = self.state, self.mean_loss()
-        row = {"epoch": state.epoch, "loss": loss, **metrics, "learning_rate": self.learning_rate(), "seconds": self.seconds()}
+        row = {
+            "epoch": state.epoch,
+            "loss": loss,
+            **metrics,
+            "learning_rate": self.learning_rate(),
+            "seconds": self.seconds(),
+        }
         state.history.append(row)
         self.room.emit("train.epoch", **row)
         self.keep_best(metrics[self.problem.metric])
@@ -260,10 +279,12 @@ class Loop:
 def fingerprint(problem: Trainable, settings: FitSection, head_rate: float, seed: int) -> str:
     """What makes two trainings the same one; checkpoints of another are not taken up."""
     lengths = problem.lengths
-    return json_digest({
-        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
-        "head_rate": head_rate,
-        "seed": seed,
-        "rows": [len(lengths), int(lengths.sum()), int((lengths * np.arange(len(lengths))).sum())],
-        "parameters": [[name, list(value.shape)] for name, value in problem.network.named_parameters()],
-    })
+    return json_digest(
+        {
+            "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
+            "head_rate": head_rate,
+            "seed": seed,
+            "rows": [len(lengths), int(lengths.sum()), int((lengths * np.arange(len(lengths))).sum())],
+            "parameters": [[name, list(value.shape)] for name, value in problem.network.named_parameters()],
+        }
+    )

@@ -69,4 +69,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
         prefix = f"optimiser.{index}."
         state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         # the step counter stays where it was saved (the CPU); copies, so that memory is aligned as in a fresh run
-        optimiser.state[value] = {what: t.clone() if what == "step" else t.to(value.device, copy=True) for what, t in state.items()}
+        optimiser.state[value] = {
+            what: t.clone() if what == "step" else t.to(value.device, copy=True) for what, t in state.items()
+        }

@@ -54,7 +54,9 @@ class Ragged:
             arrays = load(path.read_bytes())
             return cls(arrays["tokens"], arrays["offsets"], arrays["labels"])
         except Exception as problem:
-            raise DataError(f"The encoded rows in {path.name} cannot be read: {problem}", str(path), "run prepare again.") from problem
+            raise DataError(
+                f"The encoded rows in {path.name} cannot be read: {problem}", str(path), "run prepare again."
+            ) from problem
 
 
 def ragged(rows: Sequence[Sequence[int]], labels: Sequence[int]) -> Ragged:

@@ -10,7 +10,7 @@ def add_lora(encoder: nn.Module, rank: int, alpha: float, dropout: float) -> nn.
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none")
-    return get_peft_model(encoder, config)  # type: ignore[arg-type]
+    return get_peft_model(encoder, config)
 
 
 def merge_lora(encoder: nn.Module) -> nn.Module:

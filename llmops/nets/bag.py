@@ -16,7 +16,9 @@ class BagOfWords(nn.Module):
     Each token and pair has a learnt importance, as TF-IDF has a counted one.
     """
 
-    def __init__(self, vocabulary: int, classes: int, width: int, pairs: int, dropout: float, word_dropout: float) -> None:
+    def __init__(
+        self, vocabulary: int, classes: int, width: int, pairs: int, dropout: float, word_dropout: float
+    ) -> None:
         super().__init__()
         self.pairs, self.word_dropout = pairs, word_dropout
         self.words = nn.Embedding(vocabulary, width)

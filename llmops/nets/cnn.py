@@ -13,7 +13,9 @@ WIDTHS = (1, 3, 5)
 class TextCnn(nn.Module):
     """Convolutions with maximum pooling over time (Kim 2014); a filter's width is odd, so that it is centred."""
 
-    def __init__(self, vocabulary: int, classes: int, width: int, filters: int, dropout: float, word_dropout: float) -> None:
+    def __init__(
+        self, vocabulary: int, classes: int, width: int, filters: int, dropout: float, word_dropout: float
+    ) -> None:
         super().__init__()
         self.word_dropout = word_dropout
         self.words = nn.Embedding(vocabulary, width)

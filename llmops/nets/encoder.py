@@ -19,7 +19,7 @@ class PretrainedClassifier(nn.Module):
         super().__init__()
         self.encoder, self.pooling = encoder, pooling
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(encoder.config.hidden_size, classes)  # type: ignore[union-attr, arg-type]
+        self.head = nn.Linear(encoder.config.hidden_size, classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
@@ -45,7 +45,9 @@ def load_encoder(folder: Path) -> nn.Module:
         encoder = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
     except Exception as problem:
         raise DataError(
-            f"The model in {folder} cannot be loaded: {problem}", where=str(folder), do="use an encoder such as BERT or RoBERTa."
+            f"The model in {folder} cannot be loaded: {problem}",
+            where=str(folder),
+            do="use an encoder such as BERT or RoBERTa.",
         ) from problem
     return without_pooler(encoder)
 
@@ -60,5 +62,5 @@ def blank_encoder(config: dict[str, Any]) -> nn.Module:
 def without_pooler(encoder: nn.Module) -> nn.Module:
     """Texts are pooled here; the library's own pooler would only be dead weight."""
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # type: ignore[assignment]
+        encoder.pooler = None
     return encoder

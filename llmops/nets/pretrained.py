@@ -12,7 +12,16 @@ from llmops.core.artifact import file_digest
 from llmops.core.errors import DataError, MachineError
 
 WEIGHTS = "model.safetensors"
-FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "special_tokens*"]
+FILES = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "special_tokens*",
+]
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,9 @@ def from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=FILES, local_files_only=hub_is_off()))
     except RepositoryNotFoundError as problem:
-        raise DataError(f"The hub has no model {name}.", where=name, do="check the name, or log in if it is private.") from problem
+        raise DataError(
+            f"The hub has no model {name}.", where=name, do="check the name, or log in if it is private."
+        ) from problem
     except Exception as problem:
         raise MachineError(
             f"The model {name} is not on this machine and the hub cannot be reached ({type(problem).__name__}).",
@@ -115,7 +126,10 @@ def from_hub(name: str) -> Path:
 
 def hub_is_off() -> bool:
     """Whether the user has said that the hub must not be asked."""
-    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
 
 
 def how_to_get(name: str) -> str:

@@ -19,7 +19,7 @@ class SlicedEmbedding:
 
     def __init__(self, encoder: nn.Module, used: np.ndarray) -> None:
         self.encoder = encoder
-        self.full: nn.Embedding = encoder.get_input_embeddings()  # type: ignore[operator]
+        self.full: nn.Embedding = encoder.get_input_embeddings()
         padding = self.full.padding_idx
         ids = np.union1d(used, np.arange((padding or 0) + 1)).astype(np.int64)
         self.ids = torch.from_numpy(ids)
@@ -28,7 +28,7 @@ class SlicedEmbedding:
         small = nn.Embedding(len(ids), self.full.embedding_dim, padding_idx=padding)
         with torch.no_grad():
             small.weight.copy_(self.full.weight[self.ids])
-        encoder.set_input_embeddings(small)  # type: ignore[operator]
+        encoder.set_input_embeddings(small)
 
     def renumber(self, tokens: Tensor) -> Tensor:
         """Ids of the whole vocabulary as ids of the slice; only ids that were announced may occur."""
@@ -36,10 +36,10 @@ class SlicedEmbedding:
 
     def restore(self) -> None:
         """Put the trained rows back into the whole embedding, and that back into the encoder."""
-        small: nn.Embedding = self.encoder.get_input_embeddings()  # type: ignore[operator]
+        small: nn.Embedding = self.encoder.get_input_embeddings()
         with torch.no_grad():
             self.full.weight[self.ids] = small.weight.detach().to(self.full.weight.device)
-        self.encoder.set_input_embeddings(self.full)  # type: ignore[operator]
+        self.encoder.set_input_embeddings(self.full)
 
 
 def layer_list(network: nn.Module) -> tuple[nn.Module, str, nn.ModuleList] | None:

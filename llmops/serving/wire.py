@@ -28,7 +28,8 @@ class Refusal(Exception):
     def response(self) -> JSONResponse:
         """{"error": {"what", "do", "code"}}"""
         # A wrong body's own words may be in `what`.
-        return JSONResponse({"error": {"what": _whole(self.what), "do": self.do, "code": self.code}}, self.status, self.headers)
+        error = {"what": _whole(self.what), "do": self.do, "code": self.code}
+        return JSONResponse({"error": error}, self.status, self.headers)
 
 
 def _whole(text: str) -> str:

@@ -51,10 +51,10 @@ async function guarded(button, work) {
 
 async function introduce() {
   const model = await call("v1/model");
-  const version = model.version ? `Version ${model.version}` : "A bundle under test";
-  const accuracy = model.metrics.accuracy;
+  const version = model.version ? `Version ${model.version}` : "A bundle that is not promoted";
+  const accuracy = model.metrics.valid?.accuracy;
   const measured = typeof accuracy === "number" ? `, right on ${percent(accuracy)} of validation` : "";
-  $("about").textContent = `${version} of a ${model.task} model with ${model.labels.length} labels${measured}.`;
+  $("about").textContent = `${version}: ${model.task.replaceAll("-", " ")}, ${model.labels.length} labels${measured}.`;
   $("text").maxLength = model.max_text_chars;
   $("judge").hidden = !model.keeps_log;
   known.clear();

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -111,17 +112,11 @@ class BundleServer:
 
     def _ready(self, port: int) -> bool:
         self.port = port
-        try:
-            return self.call("GET", "/readyz", None, http.client.HTTPConnection("127.0.0.1", port, timeout=5))[0] == 200
-        except OSError:
-            return False
-
-    def call(self, method: str, path: str, body: Any, connection: http.client.HTTPConnection) -> tuple[int, Any]:
-        """(status, JSON) of one call."""
-        data = None if body is None else json.dumps(body).encode()
-        connection.request(method, path, data, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+            try:
+                return call(connection, "GET", "/readyz")[0] == 200
+            except (OSError, http.client.HTTPException):
+                return False
 
     def ask(self, rows: Sequence[str], one: str, many: str, told: Callable[[int], None]) -> Answers:
         """Send every row: an even sample of up to 200 one by one, the rest in batches.
@@ -129,37 +124,43 @@ class BundleServer:
         `one` and `many` are the codec's names in a request's body; `told` hears how many are answered.
         Raises DataError when an answer is not 200.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_S)
-        responses: list[Any] = [None] * len(rows)
         sample = even_sample(len(rows), SAMPLE)
-        for place in sample[:WARM_UP]:
-            self._answer(connection, {one: rows[place]})
+        rest = sorted(set(range(len(rows))).difference(sample))
+        responses: dict[int, Any] = {}
         latency_ms: dict[int, float] = {}
-        for place in sample:
-            started = time.perf_counter()
-            responses[place] = self._answer(connection, {one: rows[place]})
-            latency_ms[place] = (time.perf_counter() - started) * 1000
-        told(len(sample))
-        rest = [place for place in range(len(rows)) if place not in latency_ms]
-        size = min(BATCH, self.settings.max_texts, self.settings.queue)
-        for start in range(0, len(rest), size):
-            places = rest[start : start + size]
-            said = self._answer(connection, {many: [rows[place] for place in places]})["results"]
-            for place, response in zip(places, said, strict=True):
-                responses[place] = response
-            told(len(sample) + start + len(places))
-        connection.close()
-        return Answers(responses, latency_ms)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_S)) as connection:
+            for place in sample[:WARM_UP]:
+                self._answer(connection, {one: rows[place]})
+            for place in sample:
+                started = time.perf_counter()
+                responses[place] = self._answer(connection, {one: rows[place]})
+                latency_ms[place] = (time.perf_counter() - started) * 1000
+            size = min(BATCH, self.settings.max_texts, self.settings.queue)
+            for start in range(0, len(rest), size):
+                told(len(responses))
+                places = rest[start : start + size]
+                said = self._answer(connection, {many: [rows[place] for place in places]})["results"]
+                responses.update(zip(places, said, strict=True))
+        told(len(rows))
+        return Answers([responses[place] for place in range(len(rows))], latency_ms)
 
     def _answer(self, connection: http.client.HTTPConnection, body: Any) -> Any:
         try:
-            status, said = self.call("POST", "/v1/predict", body, connection)
+            status, said = call(connection, "POST", "/v1/predict", body)
         except (OSError, http.client.HTTPException) as error:
             raise self.failure(f"the server broke off: {error!r}") from error
         if status != 200:
             why = said["error"]
             raise self.failure(f"the server answered {status} to a row of the test set: {why['what']} ({why['do']})")
         return said
+
+
+def call(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """(status, JSON) of one call."""
+    data = None if body is None else json.dumps(body).encode()
+    connection.request(method, path, data, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
 
 
 def even_sample(total: int, most: int) -> list[int]:

@@ -9,7 +9,7 @@ from llmops.bundle.predictor import Predictor
 from llmops.core.protocols import Job
 from llmops.records.trafficreader import Logged, TrafficReader
 from llmops.stages.feedback.config import FeedbackSection
-from llmops.stages.feedback.drift import FEWEST_OLD, ROWS, TEXTS, Drift, Sample, measure
+from llmops.stages.feedback.drift import FEWEST, ROWS, TEXTS, Drift, Sample, measure
 from llmops.stages.feedback.harvest import Harvest
 from llmops.stages.feedback.reference import answered, held_out, known_words, logged, seen_as
 from llmops.stages.feedback.triggers import Champion
@@ -36,7 +36,11 @@ class Comparison:
 
 
 def compare(job: Job, now: Champion, log: TrafficReader, gathered: Harvest) -> Comparison:
-    """Drift of the champion's newest requests against rows that it was not trained on."""
+    """Drift of the champion's newest requests against rows that it was not trained on.
+
+    The drift against the nearest reference counts: traffic that looks like the validation rows or like the test
+    rows is what the model was made for.
+    """
     fewest = job.section("feedback", FeedbackSection).min_requests
     requests = log.requests(now.version, now.since, newest=ROWS)
     if len(requests) < fewest:
@@ -46,10 +50,10 @@ def compare(job: Job, now: Champion, log: TrafficReader, gathered: Harvest) -> C
     new = logged(requests, scene.see)
     if len(new.labels) < fewest:
         return Comparison(why=f"{len(new.labels)} different requests are too few to tell (min_requests: {fewest})")
-    old = scene.answers(held_out(job.inputs["dataset"], job.seed, getattr(job.sections["task"], "outside", None)))
-    if len(old.labels) < FEWEST_OLD:
-        return Comparison(why=f"the data set holds {len(old.labels)} rows that never trained; {FEWEST_OLD} are needed")
-    drift = scene.drift(old, new)
+    references = scene.references(job)
+    if not references:
+        return Comparison(why=f"the data set holds fewer than {FEWEST} rows that never trained")
+    drift = min((scene.drift(old, new) for old in references), key=lambda found: (found.fires, found.effect))
     familiar = log.requests(before=gathered.learned_until(now.harvest_rows), newest=ROWS) if drift.fires else []
     return Comparison(drift, known=_is_known(scene, familiar, new, fewest))
 
@@ -72,6 +76,17 @@ class Scene:
         self.predictor = Predictor.open(now.bundle, THREADS)
         self.see = seen_as(self.predictor.manifest.cleaning)
         self.known = known_words(job.inputs["dataset"], self.see)
+
+    def references(self, job: Job) -> list[Sample]:
+        """The validation and the test rows: one sample, or two when they differ (a test file of its own, a split
+        by time), because a mixture of two worlds is like neither. None when there are too few rows."""
+        outside = getattr(job.sections["task"], "outside", None)
+        valid, test = (self.answers(texts) for texts in held_out(job.inputs["dataset"], job.seed, outside))
+        both = valid + test
+        if len(both.labels) < FEWEST:
+            return []
+        apart = min(len(valid.labels), len(test.labels)) >= FEWEST and self.drift(valid, test).fires
+        return [valid, test] if apart else [both]
 
     def answers(self, texts: Sequence[str]) -> Sample:
         """What the champion answers to `texts`."""

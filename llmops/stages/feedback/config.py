@@ -12,7 +12,7 @@ from llmops.core.section import Section
 class RetrainWhen(Section):
     """Triggers; one is enough."""
 
-    corrections: int | None = Field(200, ge=1)
+    corrections: int | None = Field(default=200, ge=1)
     """New corrections since the champion was trained."""
     drift: bool = True
     """The traffic has drifted from the training data."""
@@ -38,10 +38,10 @@ class FeedbackSection(Section):
 
     retrain_when: RetrainWhen = RetrainWhen()
     """The triggers."""
-    min_requests: int = Field(100, ge=10)
+    min_requests: int = Field(default=100, ge=30)
     """Fewer requests than this say nothing about drift."""
-    drift_p: float = Field(0.01, gt=0, lt=0.5)
+    drift_p: float = Field(default=0.01, gt=0, lt=0.5)
     """A drift test counts when chance alone would show it less often than this (all tests together)."""
-    drift_effect: float = Field(0.1, gt=0, lt=1)
+    drift_effect: float = Field(default=0.08, gt=0, lt=1)
     """... and when the shift is at least this large (0: none, 1: the two have nothing in common), so that the
-    alarm doesn't depend on the sample size."""
+    alarm doesn't depend on the sample size. Roughly the share of requests that must be of a new kind."""

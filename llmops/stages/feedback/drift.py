@@ -20,7 +20,8 @@ ROWS = 5000
 """Answers compared at most, the newest first."""
 TEXTS = 1000
 """Texts compared at most on each side, drawn by chance."""
-FEWEST_OLD = 30
+FEWEST = 30
+"""Rows that a comparison needs on either side."""
 STRANGEST = 5
 
 ABOUT = {
@@ -39,6 +40,10 @@ class Sample:
     labels: Sequence[str]
     confidence: Floats
     texts: Sequence[str] = ()
+
+    def __add__(self, other: Sample) -> Sample:
+        confidence = np.concatenate([self.confidence, other.confidence])
+        return Sample([*self.labels, *other.labels], confidence, [*self.texts, *other.texts])
 
     def head(self, rows: int) -> Sample:
         return Sample(self.labels[:rows], self.confidence[:rows], self.texts[:rows])
@@ -70,6 +75,11 @@ class Drift:
     def fires(self) -> bool:
         return any(finding.fires for finding in self.findings)
 
+    @property
+    def effect(self) -> float:
+        """The largest effect."""
+        return max(finding.effect for finding in self.findings)
+
 
 def measure(
     old: Sample, new: Sample, known: Collection[str], p_limit: float, effect_limit: float, seed: int = 0
@@ -86,7 +96,7 @@ def measure(
     }
     old_texts, new_texts = _draw(old.texts, rng), _draw(new.texts, rng)
     strangest: list[str] = []
-    if old_texts and new_texts:
+    if min(len(old_texts), len(new_texts)) >= FEWEST:
         shifts["unknown words"] = rise(_unknown(old_texts, known), _unknown(new_texts, known), rng)
         shifts["texts"], newness = tell_apart(old_texts, new_texts, rng)
         strangest = [new_texts[index] for index in np.argsort(-newness, kind="stable")[:STRANGEST]]

@@ -18,9 +18,11 @@ from llmops.records.hashing import normalise
 from llmops.records.redaction import KINDS, redact
 from llmops.records.trafficreader import Logged
 from llmops.stages.feedback.domain import words
-from llmops.stages.feedback.drift import ABSTAINS, TEXTS, Sample
+from llmops.stages.feedback.drift import ABSTAINS, Sample
 
 Clean = Callable[[str], str]
+HELD_OUT = 500
+"""Rows of each split that the champion answers; more cost time and tell nothing new."""
 
 
 def split(dataset: Path, name: str) -> list[Row]:
@@ -42,20 +44,26 @@ def read_labels(dataset: Path) -> list[str]:
         raise _unreadable(path, error) from error
 
 
-def held_out(dataset: Path, seed: int, outside: str | None) -> list[str]:
-    """Texts of the validation and test rows, `TEXTS` at most.
+def held_out(dataset: Path, seed: int, outside: str | None) -> tuple[list[str], list[str]]:
+    """Texts of the validation rows and of the test rows, `HELD_OUT` of each at most.
 
-    Out-of-scope rows never train, so all of them lie here; they are thinned to their share of the whole data
-    set, or the comparison would expect far too many of them.
+    Out-of-scope rows never train, so all of them lie in these two; they are thinned to their share of the whole
+    data set, or the comparison would expect far too many of them.
     """
-    train = [row for row in split(dataset, "train") if "made_from" not in row]
-    rest = split(dataset, "valid") + split(dataset, "test")
-    inside = [row["text"] for row in rest if row["label"] != outside]
-    beyond = [row["text"] for row in rest if row["label"] == outside]
-    draw = random.Random(seed)
-    wanted = round(len(inside) * len(beyond) / max(len(train) + len(inside), 1))
-    texts = inside + draw.sample(beyond, min(wanted, len(beyond)))
-    return draw.sample(texts, min(len(texts), TEXTS))
+    trained = sum("made_from" not in row for row in split(dataset, "train"))
+    parts = split(dataset, "valid"), split(dataset, "test")
+    inside = trained + sum(row["label"] != outside for part in parts for row in part)
+    beyond = sum(row["label"] == outside for part in parts for row in part)
+    share, draw = beyond / max(inside, 1), random.Random(seed)
+    return _thinned(parts[0], share, outside, draw), _thinned(parts[1], share, outside, draw)
+
+
+def _thinned(rows: Sequence[Row], share: float, outside: str | None, draw: random.Random) -> list[str]:
+    """Texts drawn from `rows`, with `share` times as many out-of-scope ones as others at most."""
+    texts = [row["text"] for row in rows if row["label"] != outside]
+    beyond = [row["text"] for row in rows if row["label"] == outside]
+    texts += draw.sample(beyond, min(round(len(texts) * share), len(beyond)))
+    return draw.sample(texts, min(len(texts), HELD_OUT))
 
 
 def known_words(dataset: Path, see: Clean) -> set[str]:

@@ -91,8 +91,7 @@ def numbers(findings: Findings, verdict: dict[str, Any], new_labels: int) -> dic
         "harvest_in_test": harvest.in_test,
         "new_labels": new_labels,
         "drift": verdict["drift"]["fires"],
-        "drift_effect": max((f.effect for f in findings.comparison.drift.findings), default=0.0)
-        if findings.comparison.drift else None,
+        "drift_effect": findings.comparison.drift.effect if findings.comparison.drift else None,
         "due": verdict["due"],
         "champion_age_s": verdict["champion_age_s"],
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ class TrainStage:
         )
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
-        return task.check(sections["task"], sections["train"])
+        # a task may look at its own settings: a folder that is not there, for example
+        check: Callable[..., list[Mistake]] | None = getattr(task, "check", None)
+        return check(sections["task"], sections["train"]) if check else []
 
     def run(self, job: Job) -> Report:
         """Train, write model/, and set what happened beside what need foresaw."""
@@ -53,7 +55,8 @@ def read_brief(path: Path | None) -> dict[str, Any]:
     """need's brief, or an empty one; `path` is brief.json or the folder it lies in."""
     if path is None:
         return {}
-    return json.loads((path / "brief.json" if path.is_dir() else path).read_bytes())
+    brief: dict[str, Any] = json.loads((path / "brief.json" if path.is_dir() else path).read_bytes())
+    return brief
 
 
 def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
@@ -65,7 +68,11 @@ def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
     numbers["baseline_valid"] = baseline.get("valid")
     for name in ("best_epoch", "epochs", "rows_per_s", "padding"):
         numbers[name] = result[name]
-    numbers |= {"took_s": result["seconds"], "predicted_s": estimate.get("train_s"), "predicted_upper_s": estimate.get("train_s_upper")}
+    numbers |= {
+        "took_s": result["seconds"],
+        "predicted_s": estimate.get("train_s"),
+        "predicted_upper_s": estimate.get("train_s_upper"),
+    }
     numbers |= {"epoch_s": result["seconds"] / result["epochs"], "predicted_epoch_s": estimate.get("epoch_s")}
     numbers |= {"peak_memory_mb": result["peak_memory_mb"], "predicted_peak_memory_mb": estimate.get("peak_memory_mb")}
     numbers["parameters"] = result["parameters"]
@@ -115,6 +122,9 @@ def warnings(metric: str, result: dict[str, Any], numbers: Mapping[str, Number])
         said.append(f"the linear baseline is better on validation: {linear:.4f}; try more epochs, or another model.")
     if isinstance(upper, int | float) and took > upper:
         said.append(f"the training took {took:.0f} s, more than the upper bound of {upper:.0f} s that need foresaw.")
-    if result["best_epoch"] == result["epochs"] > 1 and result["history"][-1][metric] - result["history"][-2][metric] > 0.01:
+    if (
+        result["best_epoch"] == result["epochs"] > 1
+        and result["history"][-1][metric] - result["history"][-2][metric] > 0.01
+    ):
         said.append("the last epoch was the best by more than a point: more epochs may help.")
     return said

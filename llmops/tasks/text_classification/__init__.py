@@ -35,17 +35,28 @@ class TextClassification:
 
     def encoding(self, train: TextTrainSection) -> dict[str, Any]:
         """What decides how texts become tokens: the encoder, or the size of the vocabulary trained on the data."""
-        return {"tokenizer": train.model} if train.pretrained else {"tokenizer": "trained", "vocabulary": train.vocabulary}
+        return (
+            {"tokenizer": train.model} if train.pretrained else {"tokenizer": "trained", "vocabulary": train.vocabulary}
+        )
 
     def check(self, section: TextClassificationSection, train: TextTrainSection) -> list[Mistake]:
         """Mistakes that show without loading anything: a local model folder that is not there."""
         from llmops.nets.pretrained import looks_local
 
-        if not train.pretrained or not looks_local(train.model) or (Path(train.model).expanduser() / "config.json").is_file():
+        if (
+            not train.pretrained
+            or not looks_local(train.model)
+            or (Path(train.model).expanduser() / "config.json").is_file()
+        ):
             return []
-        return [Mistake(
-            f"There is no model in the folder {train.model}.", "train.model", "", "give a folder that holds config.json and *.safetensors."
-        )]
+        return [
+            Mistake(
+                f"There is no model in the folder {train.model}.",
+                "train.model",
+                "",
+                "give a folder that holds config.json and *.safetensors.",
+            )
+        ]
 
     def located(self, train: TextTrainSection, places: Places) -> TextTrainSection:
         """`train` with the path of a local model made absolute, by the rule for all paths of a config."""

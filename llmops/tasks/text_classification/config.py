@@ -49,7 +49,7 @@ class TextTrainSection(FitSection):
     a hub name, a local folder, or the name of a model that an installed package carries."""
     method: Literal["full", "lora", "frozen"] = "full"
     """Pretrained encoders only: train all weights, train adapters, or train only the head."""
-    lora: LoraSection = LoraSection()
+    lora: LoraSection = Field(default_factory=LoraSection)
     """Settings of `method: lora`."""
     pooling: Literal["mean", "first"] = "mean"
     """Pretrained encoders and transformer: a text's vector is the mean of its tokens' or the first token's."""
@@ -73,7 +73,9 @@ class TextTrainSection(FitSection):
     @model_validator(mode="after")
     def _fits(self) -> TextTrainSection:
         if self.model in SCRATCH and self.method != "full":
-            raise ValueError(f"`method: {self.method}` needs a pretrained encoder; {self.model} is trained from scratch")
+            raise ValueError(
+                f"`method: {self.method}` needs a pretrained encoder; {self.model} is trained from scratch"
+            )
         return self
 
     @property

@@ -58,7 +58,9 @@ def student_of(teacher: TextClassifier, layers: int, epochs: int) -> TextClassif
     """An untrained student: a shallower copy of the teacher's network, to be trained in full."""
     plan = dict(teacher.plan)
     if plan["kind"] not in LAYERED:
-        raise DataError(f"A {plan['kind']} has no layers to leave out.", "compress.candidates", "take `int8` instead of `distil`.")
+        raise DataError(
+            f"A {plan['kind']} has no layers to leave out.", "compress.candidates", "take `int8` instead of `distil`."
+        )
     try:
         network: Any = shallower(teacher.trained(), layers)
     except ValueError as problem:
@@ -71,5 +73,10 @@ def student_of(teacher: TextClassifier, layers: int, epochs: int) -> TextClassif
         plan["layers"] = layers
     settings = teacher.settings.model_copy(update={"epochs": epochs, "method": "full"})
     student = type(teacher)(teacher.section, settings, teacher.seed)
-    student.network, student.plan, student.labels, student.tokenizer_json = network, plan, teacher.labels, teacher.tokenizer_json
+    student.network, student.plan, student.labels, student.tokenizer_json = (
+        network,
+        plan,
+        teacher.labels,
+        teacher.tokenizer_json,
+    )
     return student

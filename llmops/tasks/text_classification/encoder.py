@@ -48,7 +48,11 @@ class TextEncoder:
             encoded.write(out / f"{name}.safetensors")
             cut, totals[name] = cut + shortened, len(encoded.tokens)
         return {
-            "labels": len(labels), "vocabulary": tokenizer.get_vocab_size(), "max_tokens": limit, "cut": cut, "tokens": totals,
+            "labels": len(labels),
+            "vocabulary": tokenizer.get_vocab_size(),
+            "max_tokens": limit,
+            "cut": cut,
+            "tokens": totals,
         }
 
     def labels(self, splits: Mapping[str, list[Row]]) -> list[str]:
@@ -81,7 +85,10 @@ class TextEncoder:
         config = json.loads((find(self.train.model) / "config.json").read_text())
         positions = int(config.get("max_position_embeddings") or self.section.max_tokens)
         # RoBERTa and its kin count positions from the padding id on
-        return min(self.section.max_tokens, positions - (config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0))
+        return min(
+            self.section.max_tokens,
+            positions - (config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0),
+        )
 
 
 def encode_rows(tokenizer: Tokenizer, rows: list[Row], index: Mapping[str, int]) -> tuple[Ragged, int]:

@@ -60,7 +60,11 @@ class TextClassifier:
         self.adopt(dataset)
         train, valid = (Ragged.read(dataset / f"{split}.safetensors") for split in ("train", "valid"))
         if not len(train) or not (valid.labels >= 0).any():
-            raise DataError("There are no rows to train or to validate on.", str(dataset), "give more rows, or a larger `split.valid`.")
+            raise DataError(
+                "There are no rows to train or to validate on.",
+                str(dataset),
+                "give more rows, or a larger `split.valid`.",
+            )
         return self.pose(train, valid)
 
     def pose(self, train: Ragged, valid: Ragged) -> TextProblem:
@@ -76,7 +80,9 @@ class TextClassifier:
             self.tokenizer_json = (dataset / "tokenizer.json").read_text(encoding="utf-8")
         except (OSError, ValueError) as problem:
             raise DataError(f"The data set cannot be read: {problem}", str(dataset), "run prepare again.") from problem
-        self.plan = architecture(self.settings, self.tokenizer().get_vocab_size(), len(self.labels), self.section.max_tokens)
+        self.plan = architecture(
+            self.settings, self.tokenizer().get_vocab_size(), len(self.labels), self.section.max_tokens
+        )
 
     def tokenizer(self) -> Any:
         from tokenizers import Tokenizer
@@ -101,7 +107,9 @@ class TextClassifier:
         best = next(row for row in state.history if row["epoch"] == state.best_epoch)
         batches = plan_epoch(problem.lengths, self.settings.batch_size, self.seed, 1)
         return {
-            "metrics": {name: best[name] for name in ("accuracy", "f1_macro", "f1_weighted", "balanced_accuracy", "valid_loss")},
+            "metrics": {
+                name: best[name] for name in ("accuracy", "f1_macro", "f1_weighted", "balanced_accuracy", "valid_loss")
+            },
             "history": state.history,
             "curve": state.curve,
             "best_epoch": state.best_epoch,
@@ -132,7 +140,9 @@ class TextClassifier:
 
         def answer(rows: np.ndarray) -> torch.Tensor:
             tokens, mask = data.padded(rows, pad)
-            return network(torch.from_numpy(tokens).to(device), None if mask is None else torch.from_numpy(mask).to(device))
+            return network(
+                torch.from_numpy(tokens).to(device), None if mask is None else torch.from_numpy(mask).to(device)
+            )
 
         return score(answer, data.lengths) if len(data) else np.zeros((0, len(self.labels)), np.float32)
 
@@ -143,10 +153,17 @@ class TextClassifier:
         write_tensors(folder / "model.safetensors", {name: value.cpu() for name, value in network.state_dict().items()})
         write_whole(folder / "tokenizer.json", self.tokenizer_json)
         if isinstance(network, PretrainedClassifier):
-            write_whole(folder / "config.json", network.encoder.config.to_json_string(use_diff=False))  # type: ignore[operator, union-attr]
-        write_json(folder / "model.json", {
-            "format": FORMAT, "model": self.settings.model, "train": self.settings.plain(), "labels": self.labels, "architecture": self.plan,
-        })
+            write_whole(folder / "config.json", network.encoder.config.to_json_string(use_diff=False))
+        write_json(
+            folder / "model.json",
+            {
+                "format": FORMAT,
+                "model": self.settings.model,
+                "train": self.settings.plain(),
+                "labels": self.labels,
+                "architecture": self.plan,
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote; needs no hub. Raises DataError when it is missing, torn or newer than this llmops."""
@@ -155,7 +172,11 @@ class TextClassifier:
         try:
             about = json.loads((folder / "model.json").read_bytes())
             if about["format"] > FORMAT:
-                raise DataError(f"The model has format {about['format']}, this llmops knows {FORMAT}.", str(folder), "upgrade llmops.")
+                raise DataError(
+                    f"The model has format {about['format']}, this llmops knows {FORMAT}.",
+                    str(folder),
+                    "upgrade llmops.",
+                )
             self.settings = TextTrainSection(**about["train"])
             self.labels, self.plan = about["labels"], about["architecture"]
             self.tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")

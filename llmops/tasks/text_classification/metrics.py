@@ -18,7 +18,8 @@ def confusion(truth: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarra
 
 def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Elementwise quotient; 0 where the divisor is 0."""
-    return np.divide(above, below, out=np.zeros(len(above)), where=below != 0)
+    quotient: np.ndarray = np.divide(above, below, out=np.zeros(len(above)), where=below != 0)
+    return quotient
 
 
 def by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -58,7 +59,13 @@ def class_table(truth: np.ndarray, answers: np.ndarray, labels: Sequence[str]) -
     table = by_class(confusion(truth, answers, len(labels)))
     order = np.argsort(table["f1"], kind="stable")
     return [
-        [labels[i], float(table["precision"][i]), float(table["recall"][i]), float(table["f1"][i]), int(table["support"][i])]
+        [
+            labels[i],
+            float(table["precision"][i]),
+            float(table["recall"][i]),
+            float(table["f1"][i]),
+            int(table["support"][i]),
+        ]
         for i in order
     ]
 

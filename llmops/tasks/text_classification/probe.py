@@ -95,7 +95,8 @@ def set_up(learner: TextClassifier, source: Path | list[Row], place: Path) -> Be
 def encode(learner: TextClassifier, rows: list[Row], out: Path) -> Path:
     """A throwaway data set from rows, encoded as prepare would."""
     inside = [row for row in rows if row["label"] != learner.section.outside]
-    TextEncoder(learner.section, learner.settings).prepare({"train": inside, "valid": inside[:: round(1 / VALID_SHARE)]}, out)
+    splits = {"train": inside, "valid": inside[:: round(1 / VALID_SHARE)]}
+    TextEncoder(learner.section, learner.settings).prepare(splits, out)
     return out
 
 
@@ -119,7 +120,7 @@ def time_epoch(loop: Loop, bench: Bench, seconds: float, room: Room) -> tuple[fl
     fixed, each = line(np.array(sizes), np.array(times))
     planned = [cells(bench.lengths, rows) for rows in plan_epoch(bench.lengths, settings.batch_size, loop.seed, 1)]
     reckoned = fixed + each * np.array(sizes)
-    spread = float(np.abs(reckoned - times).mean() / np.mean(times)) / np.sqrt(len(times))
+    spread = float(np.abs(reckoned - times).mean() / np.mean(times) / np.sqrt(len(times)))
     return fixed * len(planned) + each * sum(planned), spread
 
 

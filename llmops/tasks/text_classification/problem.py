@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,7 +22,14 @@ class TextProblem:
     """Cross-entropy on padded batches."""
 
     def __init__(
-        self, network: nn.Module, train: Ragged, valid: Ragged, settings: TextTrainSection, metric: str, pad: int, device: torch.device
+        self,
+        network: nn.Module,
+        train: Ragged,
+        valid: Ragged,
+        settings: TextTrainSection,
+        metric: str,
+        pad: int,
+        device: torch.device,
     ) -> None:
         self.settings, self.metric, self.pad, self.device = settings, metric, pad, device
         self.train, self.valid = train, valid
@@ -72,14 +82,16 @@ class FrozenProblem(TextProblem):
 
     network: PretrainedClassifier
 
-    def __init__(self, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.network.eval()
         with torch.no_grad():
-            self.vectors = {id(data): torch.from_numpy(self.pooled(data)).to(self.device) for data in (self.train, self.valid)}
+            self.vectors = {id(data): self.pooled(data) for data in (self.train, self.valid)}
 
-    def pooled(self, data: Ragged) -> np.ndarray:
-        return score(lambda rows: self.network.pooled(*self.batch(data, rows)), data.lengths)
+    def pooled(self, data: Ragged) -> Tensor:
+        """The encoder's vectors of all rows, float32 [rows, hidden]."""
+        vectors = score(lambda rows: self.network.pooled(*self.batch(data, rows)), data.lengths)
+        return torch.from_numpy(vectors).to(self.device)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -89,7 +101,8 @@ class FrozenProblem(TextProblem):
         return self.network.classify(self.vectors[id(self.train)][rows])
 
     def score(self, data: Ragged) -> np.ndarray:
-        return self.network.classify(self.vectors[id(data)]).cpu().numpy()
+        logits: np.ndarray = self.network.classify(self.vectors[id(data)]).cpu().numpy()
+        return logits
 
 
 class DistilProblem(TextProblem):
@@ -106,7 +119,7 @@ class DistilProblem(TextProblem):
         return likeness + functional.cross_entropy(logits, self.labels[rows])
 
 
-def score(answer, lengths: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
+def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.ndarray:
     """`answer(rows)` for all rows, in batches of like length; float32 [rows, ...] in the rows' order."""
     parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
@@ -124,7 +137,9 @@ def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """accuracy, f1_macro, f1_weighted, balanced_accuracy, valid_loss of the rows that belong to a class."""
     inside = labels >= 0
     found = scores(labels, logits.argmax(1), logits.shape[1])
-    loss = functional.cross_entropy(torch.from_numpy(logits[inside]), torch.from_numpy(labels[inside])) if inside.any() else 0.0
+    if not inside.any():
+        return {**found, "valid_loss": 0.0}
+    loss = functional.cross_entropy(torch.from_numpy(logits[inside]), torch.from_numpy(labels[inside]))
     return {**found, "valid_loss": float(loss)}
 
 

@@ -57,7 +57,8 @@ def converted_tokenizer(folder: Path) -> Tokenizer:
     """Older folders have only a word list; the transformers library knows how to read each kind."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer
+    backend: Tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer
+    return backend
 
 
 def pad_id(tokenizer: Tokenizer) -> int:

@@ -1,0 +1,61 @@
+"""MODEL_CARD.md: what the bundle is for, what it was made from, how good it is, and where it ends (Mitchell et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmops.core.report import cell, markdown_table
+
+MANY_LABELS = 100
+
+
+def model_card(project: str, goal: str, fields: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """The card as Markdown. `fields` are those of bundle.json, `about` is the data set's dataset.json."""
+    lineage, metrics = fields["lineage"], fields["metrics"]
+    labels = fields["labels"]
+    shown = ", ".join(labels[:MANY_LABELS]) + (
+        f" and {len(labels) - MANY_LABELS} more" if len(labels) > MANY_LABELS else ""
+    )
+    counts = ", ".join(f"{count:,} {split}" for split, count in about["counts"].items())
+    parts = [
+        f"# {project}: {fields['task']}",
+        f"## What it is for\n\n{goal or 'The config names no goal (`need.goal`).'}\n\nIt was made and measured for this only.",
+        f"## What it answers\n\nOne of {len(labels)} labels: {shown}.\n\n"
+        f"It abstains when the best label's probability is below {fields['threshold']:.3f}. Probabilities are calibrated"
+        f" with a temperature of {fields['temperature']:.3f} (Guo et al. 2017), fitted on the validation rows, as was the"
+        " threshold.",
+        f"## Data\n\n{counts} rows; {about.get('harvest_rows', 0):,} of them from users' corrections. Texts are cut at"
+        f" {fields['max_tokens']} tokens. Cleaning: {_settings(fields['cleaning'])}.",
+        "## How good it is\n\nMeasured on the machine that made it, on the validation rows, through the runtime that"
+        " serves.\n\n" + markdown_table(["figure", "value"], [[name, value] for name, value in _flat(metrics).items()]),
+        f"## Limits\n\n{_limits()}",
+        "## Where it comes from\n\n"
+        + markdown_table(["what", "value"], [[name, cell(value)] for name, value in _flat(lineage).items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _limits() -> str:
+    return (
+        "- The figures hold for texts like those in the data set; `llmops feedback` watches for drift away from it.\n"
+        "- A label that is not listed above cannot be answered; such texts are only abstained from, and not all of them.\n"
+        "- An int8 model scales activations over a whole batch, so a text's probability may differ in the third decimal"
+        " with the company it is computed in.\n"
+        "- Nobody has checked it for unfairness between groups of people. Don't let it decide about people."
+    )
+
+
+def _settings(plain: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in plain.items())
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested figures as one level: {"valid": {"accuracy": 1}} becomes {"valid accuracy": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name} "))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

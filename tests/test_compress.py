@@ -1,0 +1,290 @@
+"""Compress: real candidates of real small models, measured through the real runtime; the choice is a pure function."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.rooms import FakeRoom, places_in
+
+from llmops import tasks
+from llmops.bundle.predictor import Predictor
+from llmops.core.artifact import file_digest, tree_files, write_json, write_whole
+from llmops.core.errors import GateRefused
+from llmops.core.protocols import Job
+from llmops.core.report import Report
+from llmops.stages.compress.choose import choose, reasons
+from llmops.stages.compress.config import CompressSection
+from llmops.stages.compress.measure import Measured
+from llmops.stages.compress.stage import CompressStage
+from llmops.stages.need.config import AcceptSection, NeedSection
+from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+
+ROOT = Path(__file__).parent.parent
+TASK = tasks.find("text-classification")
+WORDS = {
+    "refund": "money back refund return paid twice amount credit bank".split(),
+    "delivery": "parcel courier late address door van package waiting".split(),
+    "login": "password account sign email code locked reset user".split(),
+    "outside": "weather football song recipe moon holiday film garden".split(),
+}
+FILLER = "please my the i want it is today can you help with a not still".split()
+TINY = {"width": 16, "vocabulary": 200, "learning_rate": 0.01, "batch_size": 16, "device": "cpu"}
+
+
+def tiny_dataset(folder: Path, train: TextTrainSection, rows: int = 120) -> Path:
+    """A data set folder as prepare writes it, of made-up sentences with two telling words each."""
+    chance = random.Random(5)
+    section = TextClassificationSection(outside="outside")
+    splits: dict[str, list[dict[str, str]]] = {}
+    for split, count in (("train", rows), ("valid", rows // 2), ("test", rows // 2)):
+        labels = [label for label in WORDS if split != "train" or label != "outside"]
+        splits[split] = []
+        for index in range(count):
+            label = labels[index % len(labels)]
+            words = chance.sample(WORDS[label], 2) + chance.sample(FILLER, chance.randint(2, 6))
+            chance.shuffle(words)
+            splits[split].append({"id": f"{split}{index}", "text": " ".join(words), "label": label, "origin": "made:1"})
+    TASK.encoder(section, train).prepare(splits, folder)
+    for split, made in splits.items():
+        write_whole(folder / f"{split}.jsonl", "".join(json.dumps(row) + "\n" for row in made))
+    cleaning = {"unicode": "NFC", "whitespace": True, "lowercase": False, "redact": []}
+    counts = {split: len(made) for split, made in splits.items()}
+    about = {"format": 1, "counts": counts, "max_tokens": 128, "cut": 0, "cleaning": cleaning, "harvest_rows": 0}
+    write_json(folder / "dataset.json", about)
+    return folder
+
+
+def trained_job(folder: Path, model: str = "transformer", compress: Any = None, need: Any = None, **train: Any) -> Job:
+    """A job of compress with a small trained model; what stands in `folder` already is used again."""
+    section = TextTrainSection(model=model, **{"epochs": 3, **TINY, **train})
+    blocks = {
+        "task": TextClassificationSection(outside="outside"),
+        "train": section,
+        "need": NeedSection(goal="Route a message.", accept=AcceptSection(**(need or {}))),
+        "compress": CompressSection(**(compress or {})),
+    }
+    room = FakeRoom(folder)
+    dataset, place = folder / "dataset", folder / "model"
+    if not place.exists():
+        tiny_dataset(dataset, section)
+        learner = TASK.learner(blocks["task"], section, 1)
+        learner.train(dataset, folder / "fit", room)
+        learner.save(place)
+    return Job("demo", blocks, TASK, {"dataset": dataset, "model": place}, room, places_in(folder), seed=1, run_id="r1")
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Report]:
+    folder = tmp_path_factory.mktemp("transformer")
+    candidates = ["float32", "int8", {"distil": {"layers": 1, "epochs": 2, "int8": False}}]
+    job = trained_job(folder, compress={"candidates": candidates, "max_quality_loss": 0.5})
+    return job, CompressStage().run(job)
+
+
+def candidate_rows(report: Report) -> dict[str, list[Any]]:
+    (table,) = report.tables
+    return {str(row[0]): dict(zip(table.columns, row, strict=True)) for row in table.rows}  # type: ignore[misc]
+
+
+def test_every_candidate_is_measured(transformer: tuple[Job, Report]) -> None:
+    rows = candidate_rows(transformer[1])
+    assert list(rows) == ["float32", "int8", "distil-1"]
+    for row in rows.values():
+        assert 0 < row["p50 ms"] <= row["p95 ms"]
+        assert row["rows/s at 16"] > 0
+        assert 0 <= row["on validation"] <= 1
+    assert rows["float32"]["agreement"] == 1.0
+    assert rows["distil-1"]["size MB"] < rows["float32"]["size MB"]
+
+
+def test_the_bundle_answers_as_the_trained_model(transformer: tuple[Job, Report]) -> None:
+    job, report = transformer
+    bundle = job.room.out / "bundle"
+    predictor = Predictor.open(bundle, threads=1)
+    rows = [json.loads(line) for line in (job.inputs["dataset"] / "valid.jsonl").read_text().splitlines()]
+    answers = predictor.answer_all([predictor.codec.Request(text=row["text"]) for row in rows])
+    learner = TASK.learner(job.sections["task"], job.sections["train"], 1)
+    learner.load(job.inputs["model"])
+    expected = [learner.labels[index] for index in learner.predict(job.inputs["dataset"], "valid").argmax(1)]
+    alike = np.mean([answer.best == label for answer, label in zip(answers, expected, strict=True)])
+    assert alike == pytest.approx(report.numbers["agreement"], abs=0.04)
+    inside = [(answer, row) for answer, row in zip(answers, rows, strict=True) if row["label"] != "outside"]
+    right = np.mean([answer.best == row["label"] for answer, row in inside])
+    assert right == pytest.approx(report.numbers["valid_accuracy"], abs=0.04)
+    coverage = np.mean([not answer.abstained for answer, _ in inside])
+    assert coverage == pytest.approx(report.numbers["valid_coverage"], abs=0.04)
+
+
+def test_the_smallest_is_chosen_and_its_files_are_the_candidates(transformer: tuple[Job, Report]) -> None:
+    job, report = transformer
+    rows = candidate_rows(report)
+    name = min(rows, key=lambda name: rows[name]["size MB"])
+    assert report.numbers["candidate"] == name
+    assert rows[name]["verdict"] == "chosen"
+    made = job.room.work / "candidates" / name
+    for file in ("model.onnx", "tokenizer.json"):
+        assert file_digest(job.room.out / "bundle" / file) == file_digest(made / file)
+
+
+def test_bundle_and_card_say_where_it_comes_from(transformer: tuple[Job, Report]) -> None:
+    job, report = transformer
+    bundle = json.loads((job.room.out / "bundle" / "bundle.json").read_text())
+    assert bundle["lineage"]["run"] == "r1"
+    assert bundle["lineage"]["candidate"] == report.numbers["candidate"]
+    assert bundle["lineage"]["base_model"] == "transformer"
+    assert bundle["metrics"]["baseline"]["test"] == report.numbers["baseline_test"]
+    assert bundle["threshold"] == report.numbers["threshold"]
+    assert set(bundle["files"]) == {"model.onnx", "tokenizer.json", "MODEL_CARD.md"}
+    card = (job.room.out / "bundle" / "MODEL_CARD.md").read_text()
+    for said in ("Route a message.", "120 train", "delivery, login, refund", "## Limits", "dataset_sha256"):
+        assert said in card
+
+
+@pytest.mark.parametrize("model", ["bag-of-words", "text-cnn", "bilstm"])
+def test_int8_of_every_network_answers_like_float32(tmp_path: Path, model: str) -> None:
+    job = trained_job(tmp_path, model, {"max_quality_loss": 1.0, "prefer": "size"})
+    rows = candidate_rows(CompressStage().run(job))
+    assert rows["int8"]["size MB"] < rows["float32"]["size MB"]
+    assert rows["int8"]["agreement"] > 0.9
+
+
+def test_a_student_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
+    job = trained_job(tmp_path, "bag-of-words", {"candidates": ["float32", {"distil": {"layers": 1}}]})
+    rows = candidate_rows(CompressStage().run(job))
+    assert "no layers to leave out" in rows["distil-1-int8"]["verdict"]
+    assert rows["float32"]["verdict"] == "chosen"
+
+
+def test_when_none_is_allowed_nothing_is_bundled(tmp_path: Path) -> None:
+    job = trained_job(tmp_path, "bag-of-words", {"candidates": ["int8"]}, {"size_mb": {"at_most": 0.0001}})
+    with pytest.raises(GateRefused) as refusal:
+        CompressStage().run(job)
+    (mistake,) = refusal.value.mistakes
+    assert "size_mb" in mistake.snippet
+    assert "max_quality_loss" in mistake.do
+    assert not (job.room.out / "bundle").exists()
+
+
+def test_candidates_made_twice_have_equal_bytes(tmp_path: Path, transformer: tuple[Job, Report]) -> None:
+    again = trained_job(tmp_path, compress=transformer[0].sections["compress"].plain())
+    CompressStage().run(again)
+    assert onnx_digests(tmp_path) == onnx_digests(transformer[0].room.work.parent)
+    assert len(onnx_digests(tmp_path)) == 3
+
+
+def test_a_candidate_named_twice_is_a_mistake(tmp_path: Path) -> None:
+    student = {"distil": {"layers": 2}}
+    blocks = {"compress": CompressSection(candidates=["int8", student, "int8", student])}
+    mistakes = CompressStage().check(blocks, TASK, places_in(tmp_path))
+    assert [mistake.where for mistake in mistakes] == ["compress.candidates.2", "compress.candidates.3"]
+
+
+def measured(name: str, **figures: float) -> Measured:
+    known = {"size_mb": 10.0, "latency_p50_ms": 5.0, "latency_p95_ms": 6.0, "quality": 0.9, **figures}
+    return Measured(name=name, rows_per_s=1.0, agreement=1.0, answers=np.zeros((1, 2)), **known)
+
+
+FLOAT = measured("float32", size_mb=40.0)
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({}, ""),
+        ({"quality": 0.89}, ""),
+        ({"quality": 0.8899}, "loses 0.0101 on validation, more than 0.01"),
+        ({"latency_p50_ms": 9.0}, ""),
+        ({"latency_p50_ms": 9.0, "size_mb": 40.0}, "slower than float32 and not smaller"),
+        ({"latency_p50_ms": 5.4, "size_mb": 41.0}, ""),
+        ({"size_mb": 30.5}, "size_mb 30.5 is above the gate's 30"),
+        ({"latency_p95_ms": 21.0}, "latency_p95_ms 21 is above the gate's 20"),
+    ],
+)
+def test_reasons(figures: dict[str, float], said: str) -> None:
+    gates = (
+        {"size_mb": {"at_most": 30}, "latency_p95_ms": {"at_most": 20}}
+        if "size_mb" not in figures or figures["size_mb"] < 40
+        else {}
+    )
+    assert "; ".join(reasons(measured("int8", **figures), FLOAT, 0.9, 0.01, gates)) == said
+
+
+def test_choice_goes_by_what_is_preferred_and_noise_does_not_decide() -> None:
+    small = measured("small", size_mb=5, latency_p50_ms=5.2, quality=0.88)
+    good = measured("good", size_mb=20, latency_p50_ms=5.0, quality=0.91)
+    slow = measured("slow", size_mb=4, latency_p50_ms=9.0, quality=0.89)
+    every = [good, small, slow]
+    assert choose(every, "size") is slow
+    assert choose(every, "quality") is good
+    assert choose(every, "latency") is small
+    assert choose([measured("b"), measured("a")], "size").name == "a"
+
+
+def onnx_digests(folder: Path) -> dict[str, str]:
+    made = folder / "work" / "candidates"
+    return {path.parent.name: file_digest(path) for path in tree_files(made) if path.suffix == ".onnx"}
+
+
+KILLED = {"candidates": ["float32", "int8", {"distil": {"layers": 1, "epochs": 6}}], "max_quality_loss": 1.0}
+
+
+def killed_compress(tmp_path: Path, kills: int, seed: int, longest_s: float) -> None:
+    """An undisturbed run and a killed one leave equal candidates and equal bundles but for timings."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        trained_job(folder, compress=KILLED, checkpoint_every_s=0)
+    CompressStage().run(trained_job(undisturbed, compress=KILLED, checkpoint_every_s=0))
+    chance, hit = random.Random(seed), 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for turn in range(kills + 1):
+        with (killed / "log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "tests.test_compress", str(killed)], stdout=log, stderr=log, env=environment
+            )
+        if turn < kills:
+            marks = len(list((killed / "work").rglob("*")))
+            end = time.monotonic() + 60
+            while len(list((killed / "work").rglob("*"))) == marks and child.poll() is None and time.monotonic() < end:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, longest_s))
+            if child.poll() is None:
+                hit += 1
+                child.send_signal(signal.SIGKILL)
+        child.wait(240)
+    assert child.returncode == 0, (killed / "log").read_text()[-2000:]
+    assert hit > 0
+    assert onnx_digests(killed) == onnx_digests(undisturbed)
+    bundles = [json.loads((folder / "out/bundle/bundle.json").read_text()) for folder in (killed, undisturbed)]
+    assert bundles[0]["files"]["model.onnx"] == bundles[1]["files"]["model.onnx"]
+    assert bundles[0]["threshold"] == bundles[1]["threshold"]
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_ten_times_it_makes_the_same_candidates(tmp_path: Path, seed: int) -> None:
+    killed_compress(tmp_path, kills=10, seed=seed, longest_s=4.0)
+
+
+def test_killed_once_it_makes_the_same_candidates(tmp_path: Path) -> None:
+    killed_compress(tmp_path, kills=1, seed=3, longest_s=0.5)
+
+
+def main(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    CompressStage().run(trained_job(folder, compress=KILLED, checkpoint_every_s=0))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,113 @@
+"""serving: the page in a real browser: ask and correct, with the keyboard, safe from markup, at phone width."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import standin, webdriver
+from tests.webdriver import Browser
+
+pytestmark = [
+    pytest.mark.prove,
+    pytest.mark.skipif(webdriver.missing() is not None, reason=str(webdriver.missing())),
+]
+ENTER, TAB = "\ue007", "\ue004"
+EVIL = "<img src=x onerror=\"document.title='hacked'\">"
+LABELS = ["card", "parcel", EVIL]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Browser]:
+    bundle = standin.make_bundle(tmp_path / "bundle", labels=LABELS)
+    with standin.serve_bundle(bundle, tmp_path / "traffic.db") as (_, port), webdriver.browser(tmp_path) as browser:
+        browser.size(1280, 900)
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.wait("#about", "3 labels")
+        yield browser
+        assert not [said for said in browser.complaints() if "favicon" not in said]
+        assert browser.run("return document.title") == "Try the model"
+
+
+def corrections(folder: Path) -> list[tuple]:
+    with sqlite3.connect(folder / "traffic.db") as log:
+        found = log.execute(
+            "SELECT r.text, f.rating, f.correction FROM feedback f JOIN requests r ON r.id = f.request_id"
+        )
+        rows = found.fetchall()
+    log.close()
+    return rows
+
+
+def test_ask_and_correct_with_the_keyboard_alone(page: Browser, tmp_path: Path) -> None:
+    page.press(f"my parcel is broken{ENTER}")
+    page.wait("#label", "parcel")
+    assert "The model says" in page.text("#kind")
+    assert "100" in page.text("#ranking li:first-child")
+    page.run("document.getElementById('wrong').focus()")
+    page.press(ENTER)
+    page.press(f"damaged{ENTER}")
+    page.wait("#thanks", "damaged")
+    standin.wait_until(lambda: corrections(tmp_path), 5)
+    assert corrections(tmp_path) == [("my parcel is broken", -1, "damaged")]
+    assert "damaged" in page.text("#history")
+    assert page.run("return document.activeElement.id") == "text"
+
+
+def test_every_control_is_reached_by_tab(page: Browser) -> None:
+    page.press(f"card{ENTER}")
+    page.wait("#label", "card")
+    page.click("#wrong")
+    page.run("document.body.focus(); document.activeElement.blur(); window.scrollTo(0, 0)")
+    reached = []
+    page.click("h1")
+    for _ in range(8):
+        page.press(TAB)
+        reached.append(page.run("const it = document.activeElement; return it.id || it.textContent"))
+    assert [name for name in reached if name in ("text", "send", "right", "wrong", "correction", "Save")] == [
+        "text", "send", "right", "wrong", "correction", "Save",
+    ]  # fmt: skip
+
+
+def test_a_right_answer_is_noted(page: Browser, tmp_path: Path) -> None:
+    page.press(f"card{ENTER}")
+    page.wait("#label", "card")
+    page.click("#right")
+    page.wait("#thanks", "noted as right")
+    standin.wait_until(lambda: corrections(tmp_path), 5)
+    assert corrections(tmp_path) == [("card", 1, None)]
+
+
+def test_markup_stays_text(page: Browser) -> None:
+    page.press(f"{EVIL}{ENTER}")
+    page.wait("#kind", "isn't sure")
+    page.click("#wrong")
+    page.press(f"{EVIL} {ENTER}")
+    page.wait("#thanks", "<img")
+    assert "<img" in page.text("#ranking")
+    assert "<img" in page.text("#history")
+    assert page.run("return document.images.length") == 0
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_overflows(page: Browser, width: int) -> None:
+    page.size(width, 800)
+    page.press(f"{'averylongword' * 20} card{ENTER}")
+    page.wait("#kind", "isn't sure")
+    page.click("#wrong")
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    small = "return [...document.querySelectorAll('button')].filter(b => b.offsetHeight && b.offsetHeight < 40).length"
+    assert page.run(small) == 0
+
+
+def test_a_refusal_is_shown_in_words(page: Browser) -> None:
+    page.press(f"  {ENTER}")
+    assert page.run("return document.getElementById('answer').hidden")
+    page.run(
+        "document.getElementById('text').maxLength = 100000; document.getElementById('text').value = 'x '.repeat(15000)"
+    )
+    page.click("#send")
+    page.wait("#trouble", "Send at most 20,000 characters")
