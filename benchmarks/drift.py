@@ -110,9 +110,7 @@ def line(world: World, answer: Callable[[list[str]], Sample], shift: str | None,
     began = time.perf_counter()
     for seed in range(trials):
         old, new = draw(world, shift, rows, seed)
-        found.append(
-            measure(answer(old), answer(new), known, DEFAULTS.drift_p, DEFAULTS.drift_effect, seed)
-        )
+        found.append(measure(answer(old), answer(new), known, DEFAULTS.drift_p, DEFAULTS.drift_effect, seed))
     took_s = (time.perf_counter() - began) / trials
     effects = [
         f"{np.mean([drift.findings[test].effect for drift in found]):.3f} "

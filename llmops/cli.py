@@ -22,7 +22,9 @@ app = typer.Typer(
 )  # fmt: skip
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="the project's YAML file", show_default=False)]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="change a setting for this command")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="change a setting for this command")
+]
 RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="work on this run (its id or the start of it)")]
 Json = Annotated[bool, typer.Option("--json", help="stdout holds the result as JSON, and nothing else")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would run and why; run nothing")]
@@ -61,7 +63,9 @@ def guarded(command: Callable[..., Any]) -> Callable[..., None]:
             console.say("terminated; the same command carries on from here")
             code = 143
         except Exception as error:
-            console.error(LlmopsError(f"a bug in llmops: {type(error).__name__}: {error}", do="run again with -v and report it"))
+            console.error(
+                LlmopsError(f"a bug in llmops: {type(error).__name__}: {error}", do="run again with -v and report it")
+            )
             console.log(traceback.format_exc())
             code = 1
         raise typer.Exit(code or 0)
@@ -224,7 +228,10 @@ def runs(config: Config, set: Set = None, json: Json = False) -> None:
 @app.command()
 @guarded
 def show(
-    config: Config, run: Annotated[str, typer.Argument(help="a run's id")] = "latest", set: Set = None, json: Json = False
+    config: Config,
+    run: Annotated[str, typer.Argument(help="a run's id")] = "latest",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Shows a run: every stage's figures and warnings."""
     from llmops.commands.history import show_run

@@ -108,7 +108,8 @@ def open_project(path: Path, overrides: Sequence[str] = ()) -> Project:
     except ValidationError as error:
         mistakes = [_mistake(document, cls, dict(found)) for found in error.errors(include_url=False)]
         unique = list({(at, mistake.what): (at, mistake) for at, mistake in mistakes}.values())
-        raise ConfigError(str(path), [mistake for _, mistake in sorted(unique, key=lambda pair: _order(document, pair[0]))])
+        in_order = sorted(unique, key=lambda pair: _order(document, pair[0]))
+        raise ConfigError(str(path), [mistake for _, mistake in in_order]) from None
     return Project(document, config, task)
 
 
@@ -121,7 +122,11 @@ def _task(document: Document) -> Task:
     where, shown = document.where(at)
     what = "the config names no task" if name is None else f"there is no task `{name}`"
     near = difflib.get_close_matches(str(name), TASKS, 1)
-    do = f"did you mean `{near[0]}`?" if near else f"write `task: {{name: {next(iter(TASKS))}}}`; tasks: {', '.join(TASKS)}"
+    do = (
+        f"did you mean `{near[0]}`?"
+        if near
+        else f"write `task: {{name: {next(iter(TASKS))}}}`; tasks: {', '.join(TASKS)}"
+    )
     raise ConfigError(str(document.path), [Mistake(what, where, shown, do)])
 
 
@@ -146,7 +151,9 @@ def _mistake(document: Document, cls: type[BaseModel], found: dict[str, Any]) ->
     return at, Mistake(f"`{dotted}`{held}: {said[0].lower()}{said[1:]}", where, shown, see)
 
 
-def _follow(data: Any, cls: type[BaseModel] | None, loc: tuple[str | int, ...]) -> tuple[KeyPath, type[BaseModel] | None]:
+def _follow(
+    data: Any, cls: type[BaseModel] | None, loc: tuple[str | int, ...]
+) -> tuple[KeyPath, type[BaseModel] | None]:
     """The part of pydantic's `loc` that stands in the file (it inserts names of types), and the last key's block."""
     at: list[str | int] = []
     for index, part in enumerate(loc):

@@ -26,6 +26,7 @@ from llmops.planner import Plan, Planned, check_all, make_plan, plan_step, steps
 from llmops.project import Project
 from llmops.registry import store as registry
 
+LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 EXTRA_HINT = "install the training extra: pip install 'llmops-loop[train]'"
 
 
@@ -157,13 +158,17 @@ class Runner:
         return Done(row.name, "refused" if refused else "run", took_s, report, refused)
 
     def _job(self, row: Step, run: RunFolder, room: StageRoom) -> Job:
-        before = [other for other in LOOP[: [r.name for r in LOOP].index(row.name)] if run.sealed(other.name) is not None]
+        before = [
+            other for other in LOOP[: [r.name for r in LOOP].index(row.name)] if run.sealed(other.name) is not None
+        ]
         inputs: dict[str, Path] = {}
         for kind in (*row.takes, *row.consults):
             givers = [other.name for other in before if kind in other.gives]
             if not givers:
                 what = f"`{row.name}` takes a {kind}, and the run {run.id} has none"
-                raise DataError(what, str(run.path), f"run the stages before it: llmops run {self.project.document.path}")
+                raise DataError(
+                    what, str(run.path), f"run the stages before it: llmops run {self.project.document.path}"
+                )
             inputs[kind] = run.open_artifact(givers[-1], kind)
         champion = registry.champion(self.project.places.registry)
         return Job(
@@ -184,7 +189,9 @@ class Runner:
         gated: GatedStage = made
         accept: Mapping[str, Any] = self.project.sections["need"].plain()["accept"]
         verdicts = gates.judge(report.numbers, accept)
-        rows: list[list[Any]] = [[v.gate, v.bound, v.value, "passed" if v.passed else "REFUSED", v.why] for v in verdicts]
+        rows: list[list[Any]] = [
+            [v.gate, v.bound, v.value, "passed" if v.passed else "REFUSED", v.why] for v in verdicts
+        ]
         gate_table = Table("Gates", ["gate", "must be", "is", "verdict", "why"], rows)
         report.tables.insert(0, gate_table)
         self.console.table(gate_table, columns=4)
@@ -200,9 +207,13 @@ class Runner:
         for row in LOOP:
             if (sealed := run.sealed(row.name)) is not None:
                 kinds = {artifact.kind: artifact.sha256 for artifact in sealed.artifacts}
-                stages[row.name] = {"key": sealed.key, "took_s": sealed.took_s, "refused": sealed.refused, "artifacts": kinds}
-        libraries = sorted({name for name in ("torch", "transformers", "onnxruntime", "tokenizers", "numpy")})
-        run.note(stages=stages, versions={name: _version(name) for name in libraries})
+                stages[row.name] = {
+                    "key": sealed.key,
+                    "took_s": sealed.took_s,
+                    "refused": sealed.refused,
+                    "artifacts": kinds,
+                }
+        run.note(stages=stages, versions={name: _version(name) for name in LIBRARIES})
 
     def _tell(self, report: Report) -> None:
         self.console.say(f"  {report.headline}")

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from llmops.core.artifact import write_whole
-from llmops.core.errors import DataError, UsageError
-from llmops.core.protocols import Row
-from llmops.records.config import SourceSection
-from llmops.records.profile import columns_of, label_columns, language, text_columns
-from llmops.records.reading import Reading, missing_column
-from llmops.records.readers import ENDINGS, read
+from llmops.core.errors import UsageError
+from llmops.records.look import Look, look
+from llmops.records.readers import ENDINGS
 
-LOOKED_AT = 200_000  # rows
-SAMPLE = 2_000  # rows by which columns and language are judged
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-OUTSIDE = {"out_of_scope", "outofscope", "oos", "out"}
 EVERYDAY = {"train", "training", "data", "dataset", "export"}  # names of files that say nothing; the folder's name does
 SKEWED = 10  # largest class over smallest from which the classes are weighted
 ENCODER_BUDGET = 40_000  # rows times epochs of sixteen tokens that an encoder trains in about five minutes on two cores
@@ -27,44 +19,9 @@ PLAIN = re.compile(r"[A-Za-z_\u00c0-\u024f][\w.-]*")
 YAML_WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
 
 
-@dataclass(frozen=True)
-class Look:
-    """What was seen in the data. `length` is the mean characters of a text, `long` their 95th percentile."""
-
-    reading: Reading
-    texts: list[str]
-    labels: Counter[str]
-    text: str
-    label: str
-    other_texts: list[str]
-    other_labels: list[str]
-    bad_share: float
-    language: str
-
-    @property
-    def rows(self) -> int:
-        return len(self.texts)
-
-    @property
-    def length(self) -> float:
-        return sum(map(len, self.texts)) / len(self.texts)
-
-    @property
-    def long(self) -> int:
-        return sorted(map(len, self.texts))[int(0.95 * (len(self.texts) - 1))]
-
-    @property
-    def outside(self) -> str | None:
-        return next((label for label in self.labels if re.sub(r"[\s-]+", "_", label.casefold()) in OUTSIDE), None)
-
-    @property
-    def skew(self) -> float:
-        """Rows of the largest class over rows of the smallest."""
-        counts = [n for label, n in self.labels.items() if label != self.outside]
-        return max(counts) / min(counts)
-
-
-def write(folder: Path, data: Path, project: str | None = None, text: str | None = None, label: str | None = None) -> Path:
+def write(
+    folder: Path, data: Path, project: str | None = None, text: str | None = None, label: str | None = None
+) -> Path:
     """Write FOLDER/PROJECT.yaml for the data; returns its path.
 
     Raises UsageError when that file exists, DataError when the data can't be read or has no label.
@@ -98,59 +55,6 @@ def project_name(data: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._")[:64] or "project"
 
 
-def look(data: Path, text: str | None = None, label: str | None = None) -> Look:
-    """Read the data and find out what it holds; see `draft` for errors."""
-    form = "csv" if data.is_file() and data.suffix.lower() not in ENDINGS else "auto"
-    reading = read(SourceSection(path=str(data), format=form), data.resolve().parent)
-    rows: list[Row] = [row for (row, _), _ in zip(reading, range(LOOKED_AT), strict=False)]
-    if not rows:
-        raise DataError(f"there is not one readable row in {data}.", where=str(data), do="export the data again")
-    columns = columns_of(rows[:: max(1, len(rows) // SAMPLE)] if len(rows) > SAMPLE else rows)
-    names = [column.name for column in columns]
-    for told in filter(None, (text, label)):
-        if told not in names:
-            raise missing_column(told, names, str(data))
-    labels = [label] if label else [column.name for column in label_columns([c for c in columns if c.name != text])]
-    if not labels:
-        raise _nothing("label (a few values that repeat)", data, names, "--label")
-    texts = [text] if text else [column.name for column in text_columns(columns, labels[0])]
-    if not texts:
-        raise _nothing("text", data, names, "--text")
-    return _look(reading, rows, texts, [name for name in labels if name != texts[0]])
-
-
-def _look(reading: Reading, rows: list[Row], texts: list[str], labels: list[str]) -> Look:
-    cells = [(_cell(row.get(texts[0])), _cell(row.get(labels[0]))) for row in rows]
-    whole = [(text, label) for text, label in cells if text and label]
-    if not whole:
-        raise DataError(f"no row of {reading.name} has both a text and a label.", where=reading.name, do="fill the cells")
-    every = len(rows) + len(reading.bad)
-    kept = [text for text, _ in whole]
-    return Look(
-        reading=reading,
-        texts=kept,
-        labels=Counter(label for _, label in whole),
-        text=texts[0],
-        label=labels[0],
-        other_texts=texts[1:],
-        other_labels=labels[1:],
-        bad_share=1 - len(whole) / every,
-        language=language(kept[:: max(1, len(kept) // SAMPLE)]),
-    )
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _nothing(what: str, data: Path, names: list[str], flag: str) -> DataError:
-    return DataError(
-        f"no column of {data} looks like a {what}; there are {', '.join(names)}.",
-        where=str(data),
-        do=f"name it with {flag} COLUMN",
-    )
-
-
 def _as_seen_from(folder: Path, data: Path) -> str:
     """The data's path for a config in `folder`: relative to the project's root when it lies beneath it, else absolute.
     (The root is the folder of the config, or the one above a folder called `configs`.)"""
@@ -161,7 +65,8 @@ def _as_seen_from(folder: Path, data: Path) -> str:
 
 def quoted(value: str) -> str:
     """A text as YAML writes it: plain when nothing can be misread."""
-    return value if PLAIN.fullmatch(value) and value.casefold() not in YAML_WORDS else json.dumps(value, ensure_ascii=False)
+    plain = PLAIN.fullmatch(value) and value.casefold() not in YAML_WORDS
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _head(seen: Look, project: str, path: str) -> str:
@@ -175,12 +80,17 @@ def _head(seen: Look, project: str, path: str) -> str:
     if tokens(seen) > 128:
         task += ", max_tokens: 256"
     lines = [
-        f"# Written by `llmops init` for {_one_line(path)}: {seen.rows:,} rows, {len(classes)} classes, {seen.language}.",
+        f"# Written by `llmops init` for {_one_line(path)}:",
+        f"# {seen.rows:,} rows, {len(classes)} classes, {seen.language}.",
         "# It works as it stands; change what you know better. Every setting: llmops explain SECTION",
         "version: 1",
         f"project: {quoted(project)}",
         *(f"# the text might also be: {', '.join(map(_one_line, seen.other_texts))}" for _ in [0] if seen.other_texts),
-        *(f"# the label might also be: {', '.join(map(_one_line, seen.other_labels))}" for _ in [0] if seen.other_labels),
+        *(
+            f"# the label might also be: {', '.join(map(_one_line, seen.other_labels))}"
+            for _ in [0]
+            if seen.other_labels
+        ),
         f"task: {{{task}}}",
         "need:",
         _beside('  goal: ""', "in words: who uses the model for what"),
@@ -233,11 +143,16 @@ def encoder_epochs(seen: Look) -> int:
 def _train(seen: Look) -> str:
     epochs = encoder_epochs(seen) if seen.language == "english" else 0
     if epochs:
-        why, train = "a pretrained encoder for English, fine-tuned", f"model: {ENCODER}, epochs: {epochs}, learning_rate: 3.0e-4"
+        why, train = (
+            "a pretrained encoder for English, fine-tuned",
+            f"model: {ENCODER}, epochs: {epochs}, learning_rate: 3.0e-4",
+        )
     else:
         model = "text-cnn" if seen.language == "asian" else "bag-of-words"
         passes = max(4, min(40, round(2_000 * 32 / seen.rows)))
-        reason = "the data is large for a pretrained encoder on a CPU" if seen.language == "english" else "no model needed"
+        reason = (
+            "the data is large for a pretrained encoder on a CPU" if seen.language == "english" else "no model needed"
+        )
         why = f"trained from scratch, in minutes ({reason}); with a GPU or patience try model: {_encoder(seen)}"
         train = f"model: {model}, epochs: {passes}, learning_rate: 2.0e-3, patience: 5"
     if seen.skew > SKEWED:
@@ -256,9 +171,10 @@ def _encoder(seen: Look) -> str:
 
 
 def _rest(seen: Look) -> str:
+    loss = 0.015 if _test_rows(seen) >= 500 else 0.03
     return "\n".join(
         [
-            f"compress: {{candidates: [float32, int8], max_quality_loss: {0.015 if _test_rows(seen) >= 500 else 0.03}}}",
+            f"compress: {{candidates: [float32, int8], max_quality_loss: {loss}}}",
             "deploy: {port: 8080}",
             "feedback: {retrain_when: {corrections: 200, drift: true, every: 30d}}",
             "",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 WORDS = (
-    "parcel refund invoice login coupon courier address warranty size colour gift newsletter password receipt delay box "
-    "label return shop window shirt shoes lamp table chair phone cable charger screen battery"
+    "parcel refund invoice login coupon courier address warranty size colour gift newsletter password receipt delay "
+    "box label return shop window shirt shoes lamp table chair phone cable charger screen battery"
 ).split()
 
 
@@ -32,7 +32,8 @@ def texts(n: int, seed: int = 0) -> list[str]:
     """`n` different texts of five words, no two near twins."""
     step = len(WORDS)
     return [
-        " ".join(WORDS[(seed + number // step**k * (k + 1) + number * (k * 7 + 1)) % step] for k in range(5)) + f" {number}"
+        " ".join(WORDS[(seed + number // step**k * (k + 1) + number * (k * 7 + 1)) % step] for k in range(5))
+        + f" {number}"
         for number in range(n)
     ]
 
@@ -116,7 +117,6 @@ def _columns(*names: str) -> Callable[[Path], None]:
     return put(csv_text([(*row, "x") for row in rows(40)], header=",".join(names)))
 
 
-
 def split(**settings: Any) -> dict[str, Any]:
     """The change of `prepare:` that sets the step `split`."""
     return {"steps": [{"clean": {}}, {"dedup": {}}, {"split": settings}]}
@@ -161,10 +161,12 @@ CASES = [
     Case("not Parquet", put("text,label\n", "data.parquet"), ("not a Parquet",), prepare={"sources": ["data.parquet"]}),
     Case("unknown ending", put("a,b\n", "data.xyz"), (".xyz", "format:"), prepare={"sources": ["data.xyz"]}),
     Case("test file overlaps", _overlap, ("10 of 60", "also stand in test.csv"), prepare=split(test_file="test.csv")),
-    Case("test file with unknown labels", _unknown_labels, ("class_of_its_own", "outside"), prepare=split(test_file="test.csv")),
+    Case("test file with unknown labels", _unknown_labels, ("class_of_its_own", "outside"),
+         prepare=split(test_file="test.csv")),
     Case("test file missing", good, ("no file", "test.csv"), prepare=split(test_file="test.csv")),
     Case("all rows duplicates", put(csv_text([("the same text", "class_0")] * 40)), ("only the class", "duplicate 39")),
-    Case("all rows conflict", put(csv_text([("the same", "a"), ("the same", "b")] * 9)), ("no rows", "conflicting_label 18")),
+    Case("all rows conflict", put(csv_text([("the same", "a"), ("the same", "b")] * 9)),
+         ("no rows", "conflicting_label 18")),
     Case("group column missing", good, ("no column `customer`",), prepare=split(by="group", group="customer")),
     Case("time column missing", good, ("no column `when`",), prepare=split(by="time", time="when")),
     Case("time unparsable", put(TIMES), ("last Tuesday", "ISO"), prepare=split(by="time", time="sent_at")),
@@ -172,7 +174,8 @@ CASES = [
     Case("labels joined", _multi_label_joined, ("multi-label", "join labels with `|`")),
     Case("synonyms missing", good, ("no file", "words.csv"),
          prepare={"steps": [{"split": {}}, {"augment": {"synonyms": "words.csv"}}]}),
-    Case("told delimiter is wrong", good, ("no column `text`", "text,label"), prepare=source(path="data.csv", delimiter=";")),
+    Case("told delimiter is wrong", good, ("no column `text`", "text,label"),
+         prepare=source(path="data.csv", delimiter=";")),
     Case("unknown encoding", good, ("utf-99",), exit_code=3, prepare=source(path="data.csv", encoding="utf-99")),
     Case("steps in the wrong order", good, ("order",), exit_code=3, prepare={"steps": [{"split": {}}, {"clean": {}}]}),
     Case("no split", good, ("split",), exit_code=3, prepare={"steps": [{"clean": {}}]}),

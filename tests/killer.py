@@ -1,6 +1,6 @@
 """Runs llmops and kills it (SIGKILL, from inside) at the n-th write that matters: os.replace, os.rename, os.fsync, os.link.
 
-    python -m tests.killer N before|after ARGUMENTS...
+python -m tests.killer N before|after ARGUMENTS...
 """
 
 from __future__ import annotations

@@ -52,6 +52,4 @@ class FakeRoom:
 
 def places_in(root: Path, project: str = "demo") -> Places:
     """Places of a project whose root is `root`, laid out as the runner lays them out."""
-    return Places(
-        root, root / "runs" / project, root / "registry" / project, root / "traffic" / project
-    )
+    return Places(root, root / "runs" / project, root / "registry" / project, root / "traffic" / project)

@@ -75,16 +75,17 @@ def test_p_values_are_uniform_when_nothing_changed(test) -> None:
     assert np.mean([shift.effect for shift in found]) < 0.06
 
 
-@pytest.mark.parametrize("rows", [60, 600, 3000])
-def test_effects_do_not_depend_on_the_sample_size(rows: int) -> None:
-    """Thirty of a hundred labels are new: the effect is about 0.3 for few rows and for many."""
+@pytest.mark.parametrize("rows", [60, 600, 6000])
+def test_effects_do_not_grow_when_rows_get_few(rows: int) -> None:
+    """Three rows of ten are new: the effect is 0.3 for many rows. For few it may be less, but never more: the raw
+    distance, 0.43 at 60 rows, would cry wolf."""
     effects = []
     for seed in range(5):
         chance = rng(seed)
         old = [f"label {n}" for n in chance.integers(0, 20, rows)]
-        new = [f"label {n}" for n in chance.integers(0, 20, rows - 3 * rows // 10)] + ["new"] * (3 * rows // 10)
+        new = [f"label {n}" for n in chance.integers(0, 20, 7 * rows // 10)] + ["new"] * (3 * rows // 10)
         effects.append(mix_shift(old, new, chance).effect)
-    assert np.mean(effects) == pytest.approx(0.3, abs=0.07)
+    assert (0.27 if rows > 1000 else 0.12) < np.mean(effects) < 0.32
 
 
 def test_words_of_any_script() -> None:
@@ -178,10 +179,10 @@ def test_five_thousand_requests_take_bounded_time() -> None:
     texts = [" ".join(chance.choices(vocabulary, k=200)) for _ in range(6000)]
     numbers = rng().random(6000)
     labels = [f"label {index % 70}" for index in range(6000)]
-    began = time.perf_counter()
+    began = time.process_time()
     measure(Sample(labels[:1000], numbers[:1000], texts[:1000]), Sample(labels[1000:], numbers[1000:], texts[1000:]),
             set(vocabulary), **LIMITS)  # fmt: skip
-    assert time.perf_counter() - began < 30  # measured: about 8 s on a quiet core
+    assert time.process_time() - began < 10  # measured: about 2 s
 
 
 @pytest.mark.prove

@@ -80,7 +80,9 @@ def assert_nothing_half_written(project: Path) -> None:
                 for artifact in sealed.artifacts:
                     assert tree_digest(run.path / stage / artifact.path) == artifact.sha256, f"{stage}: {artifact.path}"
                 assert run.report(stage) is not None
-        for line in (run.path / "events.jsonl").read_text().splitlines() if (run.path / "events.jsonl").exists() else []:
+        for line in (
+            (run.path / "events.jsonl").read_text().splitlines() if (run.path / "events.jsonl").exists() else []
+        ):
             json.loads(line)
     found = registry.champion(project / "registry" / "tiny")
     if found is not None:
@@ -99,7 +101,9 @@ def result(project: Path, stage: str) -> Any:
         rows = [[value for index, value in enumerate(row) if index not in timed] for row in trials["rows"]]
         return rows, tree_digest(run / "tune" / "model" / "model.safetensors")
     if stage == "compress":
-        return tree_digest(run / "compress" / "bundle" / "model.onnx"), tree_digest(run / "compress" / "bundle" / "tokenizer.json")
+        return tree_digest(run / "compress" / "bundle" / "model.onnx"), tree_digest(
+            run / "compress" / "bundle" / "tokenizer.json"
+        )
     if stage == "prepare":
         return tree_digest(run / "prepare" / "dataset")
     if stage == "deploy":

@@ -32,7 +32,9 @@ def room_of(module: str) -> str:
 
 def without_types(tree: ast.Module) -> ast.Module:
     """The tree without its `if TYPE_CHECKING:` blocks: what is imported for names of types alone runs nothing."""
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))]
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
     return tree
 
 
@@ -123,7 +125,9 @@ def test_nothing_is_unpickled_and_no_remote_code_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["check", "configs/support.yaml"], ["serve", "--help"], ["explain", "train"], ["schema"]], ids=" ".join
+    "arguments",
+    [["--help"], ["check", "configs/support.yaml"], ["serve", "--help"], ["explain", "train"], ["schema"]],
+    ids=" ".join,
 )
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     code = (

@@ -87,7 +87,15 @@ def test_new_rows_change_the_data_set_and_everything_after(copy: Path) -> None:
 
 
 def test_a_refused_gate_exits_6_and_leaves_the_champion(copy: Path) -> None:
-    said = llmops("run", copy, "--set", "need.accept.accuracy.at_least=1.0", "--set", "need.accept.size_mb={at_most: 0.001}", code=6)
+    said = llmops(
+        "run",
+        copy,
+        "--set",
+        "need.accept.accuracy.at_least=1.0",
+        "--set",
+        "need.accept.size_mb={at_most: 0.001}",
+        code=6,
+    )
     assert "size_mb" in said
     assert (copy.parent / "registry" / "tiny" / "champion").read_text().strip() == "1"
     assert json.loads(llmops("runs", copy, "--json"))[0]["version"] == ""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cases_data import CASES, Case
 from pydantic import ValidationError
-from rooms import FakeRoom, places_in
 
 from llmops.core.errors import LlmopsError
 from llmops.core.protocols import Job
@@ -15,6 +13,8 @@ from llmops.stages.prepare.config import PrepareSection
 from llmops.stages.prepare.stage import PrepareStage
 from llmops.tasks import find
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+from tests.cases_data import CASES, Case
+from tests.rooms import FakeRoom, places_in
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
@@ -32,7 +32,11 @@ def outcome(case: Case, root: Path) -> tuple[int, str]:
         prepare = PrepareSection.model_validate({"sources": ["data.csv"], **case.prepare})
     except ValidationError as error:
         return 3, str(error)
-    sections = {"prepare": prepare, "task": TextClassificationSection(**case.task), "train": TextTrainSection(model="bag-of-words")}
+    sections = {
+        "prepare": prepare,
+        "task": TextClassificationSection(**case.task),
+        "train": TextTrainSection(model="bag-of-words"),
+    }
     task, places = find("text-classification"), places_in(root)
     mistakes = PrepareStage().check(sections, task, places)
     if mistakes:

@@ -129,9 +129,7 @@ def killed_promotions(registry: Path, tmp_path: Path, points: range) -> int:
         home = registry / str(point)
         store.promote(home, first, run="r1")
         command = [sys.executable, "-c", KILLED, str(home), str(second), str(point)]
-        done = subprocess.run(
-            command, capture_output=True, cwd=Path(__file__).parents[1]
-        )
+        done = subprocess.run(command, capture_output=True, cwd=Path(__file__).parents[1])
         assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
         killed += done.returncode != 0
         number, folder = store.champion(home) or (0, Path())

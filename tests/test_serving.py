@@ -24,7 +24,6 @@ from llmops.serving.server import serve_champion as serve_champion_here
 from tests import standin
 from tests.standin import Caller
 
-
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
@@ -228,7 +227,7 @@ def test_a_pipelining_client_gets_all_its_answers(port: int) -> None:
 
 
 def test_sigterm_answers_what_is_in_flight_and_flushes_the_log(tmp_path: Path) -> None:
-    bundle = standin.make_bundle(tmp_path / "bundle", slow=6)
+    bundle = standin.make_bundle(tmp_path / "bundle", slow=3)
     got: list[tuple[int, str]] = []
     with standin.serve_bundle(bundle, tmp_path / "traffic.db", max_batch=1) as (process, port):
 

@@ -117,14 +117,16 @@ def test_redaction_and_text_can_be_switched_off(tmp_path: Path) -> None:
     [plain] = TrafficReader(tmp_path / "plain.db").requests()
     [mute] = TrafficReader(tmp_path / "mute.db").requests()
     assert plain.text == "write to anna@example.org"
-    assert (mute.text, mute.label, column(tmp_path / "mute.db", "SELECT request FROM requests")) == (None, "parcel", [None])
+    assert (mute.text, mute.label) == (None, "parcel")
+    assert column(tmp_path / "mute.db", "SELECT request FROM requests") == [None]
 
 
 def test_texts_that_utf8_cannot_hold_do_not_stop_the_log(path: Path) -> None:
     with TrafficLog(path) as log:
         put(log, "half a pair \ud83d and a NUL \x00")
         put(log)
-    assert [row.text for row in TrafficReader(path).requests()] == ["half a pair ? and a NUL \x00", "where is my parcel"]
+    held = [row.text for row in TrafficReader(path).requests()]
+    assert held == ["half a pair ? and a NUL \x00", "where is my parcel"]
 
 
 def test_an_id_that_is_there_is_left_as_it_is(path: Path) -> None:

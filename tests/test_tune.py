@@ -1,7 +1,7 @@
 """Tune: the space is checked against `train:`, bad trials stop, a killed search carries on to the same trials.
 
 A stand-in learner "trains" along a curve that its settings decide, so that dozens of trials take a second;
-tests/test_tune_real.py does the same with a real one.
+tests/test_kills.py kills the whole command with a real one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rooms import FakeRoom, places_in
 
 from llmops.core.artifact import tree_digest, write_json
 from llmops.core.errors import MachineError
@@ -30,6 +29,7 @@ from llmops.stages.tune.pruning import below_median, falls_behind, hopeless
 from llmops.stages.tune.space import grid, own_picks
 from llmops.stages.tune.stage import TuneStage
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+from tests.rooms import FakeRoom, places_in
 
 ROOT = Path(__file__).parent.parent
 PAUSE_S = float(os.environ.get("TEST_TUNE_PAUSE_S", "0"))
@@ -182,7 +182,7 @@ def test_an_equal_trial_does_not_replace_the_model(tmp_path: Path) -> None:
     assert len({row[2] for row in trial_rows(report)}) == 1
     assert report.numbers["replaced"] is False
     link, origin = job.room.out / "model" / "model.json", job.inputs["model"] / "model.json"
-    assert os.path.samefile(link, origin)
+    assert link.samefile(origin)
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving"])
@@ -212,7 +212,7 @@ def test_whole_numbers_stay_whole_and_values_stay_in_the_space(tmp_path: Path) -
 
 
 def test_settings_that_were_tried_are_not_trained_again(tmp_path: Path) -> None:
-    report, job = tuned(
+    report, _ = tuned(
         tmp_path, {"schedule": {"choice": ["linear", "cosine"]}}, trials=6, sampler="random", pruner="none"
     )
     rows = trial_rows(report)

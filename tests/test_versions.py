@@ -49,7 +49,9 @@ def code(path: Path) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))] or [ast.Pass()]  # type: ignore[attr-defined]
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))] or [
+                ast.Pass()
+            ]  # type: ignore[attr-defined]
     return ast.dump(tree)
 
 
@@ -62,7 +64,11 @@ def test_changed_code_has_a_new_version(name: str) -> None:
     kept, is_now = json.loads(KEPT.read_text())[name], now()[name]
     if kept["code"] != is_now["code"]:
         raised = kept["version"] != is_now["version"]
-        what = "its version was raised: write the digests anew" if raised else "raise its version if it now gives other results"
+        what = (
+            "its version was raised: write the digests anew"
+            if raised
+            else "raise its version if it now gives other results"
+        )
         pytest.fail(f"the code of `{name}` changed; {what}, then: python -m tests.test_versions")
 
 

@@ -64,7 +64,9 @@ def test_environment_stays_a_name_in_raw(tmp_path: Path, monkeypatch: pytest.Mon
         read_document(written(tmp_path, "a: ${LLMOPS_TEST_SECRET}\n"))
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "a: [", "\ta: 1", "a: !!python/object:os.system x", "&a a: *b", "a: 1\n---\nb: 2"])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "a: [", "\ta: 1", "a: !!python/object:os.system x", "&a a: *b", "a: 1\n---\nb: 2"]
+)
 def test_unusable_files_are_config_errors(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_document(written(tmp_path, text))

@@ -13,7 +13,9 @@ def promote_run(project: Project, run_id: str, console: Console) -> None:
     run = RunStore(project.places.runs).find(run_id)
     bundle = run.open_artifact("compress", "bundle")
     version = registry.promote(project.places.registry, bundle, None, run.id)
-    console.say(f"version {version} (run {run.id}) is champion now; a running server swaps within a second", style="green")
+    console.say(
+        f"version {version} (run {run.id}) is champion now; a running server swaps within a second", style="green"
+    )
     if console.json:
         console.result({"champion": version, "run": run.id})
 

@@ -22,7 +22,9 @@ def clean_project(project: Project, keep: int, really: bool, console: Console) -
         runs = [run for index, run in enumerate(store.runs()) if index >= keep and run.id not in needed]
         doomed = [run.path for run in runs] + store.leftovers()
         freed = [_freed_mb(path) for path in doomed]
-        rows: list[list[Number]] = [[str(path.relative_to(project.places.runs)), round(mb, 1)] for path, mb in zip(doomed, freed, strict=True)]
+        rows: list[list[Number]] = [
+            [str(path.relative_to(project.places.runs)), round(mb, 1)] for path, mb in zip(doomed, freed, strict=True)
+        ]
         console.table(Table("" if rows else "nothing to remove", ["would go" if not really else "removed", "MB"], rows))
         if really:
             for path in doomed:

@@ -31,14 +31,20 @@ def explain_key(key: str) -> str:
         if part not in cls.model_fields:
             near = difflib.get_close_matches(part, cls.model_fields, 1, cutoff=0.4)
             place = ".".join(walked) or "the config"
-            do = f"did you mean `{'.'.join([*walked, near[0]])}`?" if near else "settings: " + ", ".join(cls.model_fields)
+            do = (
+                f"did you mean `{'.'.join([*walked, near[0]])}`?"
+                if near
+                else "settings: " + ", ".join(cls.model_fields)
+            )
             raise UsageError(f"`{key}` is not a setting: {place} has no `{part}`", do=do)
         field = cls.model_fields[part]
         walked.append(part)
         inner = sections_in(field.annotation)
         if not inner:
             if index < len(parts) - 1:
-                raise UsageError(f"`{'.'.join(walked)}` holds no further settings", do=f"llmops explain {'.'.join(walked)}")
+                raise UsageError(
+                    f"`{'.'.join(walked)}` holds no further settings", do=f"llmops explain {'.'.join(walked)}"
+                )
             return _field(".".join(walked), field, full=True)
         cls = inner[-1]
     return _block(key, cls)

@@ -19,9 +19,7 @@ HEADLINE = {
 }  # fmt: skip
 
 
-def run_upto(
-    project: Project, last: str, run_id: str | None, dry_run: bool, exit_code: bool, console: Console
-) -> int:
+def run_upto(project: Project, last: str, run_id: str | None, dry_run: bool, exit_code: bool, console: Console) -> int:
     """Walk the loop up to `last`. Returns the exit code; raises GateRefused when a gate said no."""
     runner = Runner(project, console)
     if dry_run:

@@ -52,7 +52,9 @@ def _bundle(project: Project, run_id: str | None) -> Path:
         return RunStore(project.places.runs).find(run_id).open_artifact("compress", "bundle")
     found = registry.champion(project.places.registry)
     if found is None:
-        raise DataError(f"{project.name} has no champion yet", str(project.places.registry), "make one: llmops run CONFIG")
+        raise DataError(
+            f"{project.name} has no champion yet", str(project.places.registry), "make one: llmops run CONFIG"
+        )
     return found[1]
 
 

@@ -1,12 +1,12 @@
 """Every way llmops can say no: what is wrong, where, what to do, and the exit code for it.
 
-    LlmopsError            1  a bug in llmops (also any exception that is not one of these)
-    +- UsageError          2  wrong usage of the command line
-    +- ConfigError         3  the config is wrong; carries every mistake found
-    +- DataError           4  the data, a model or an artifact is missing or unusable
-    +- MachineError        5  this machine cannot: missing extra, memory, disk, port taken
-    +- GateRefused         6  a gate refused the candidate
-    +- LockHeld            7  another run holds the lock
+LlmopsError            1  a bug in llmops (also any exception that is not one of these)
++- UsageError          2  wrong usage of the command line
++- ConfigError         3  the config is wrong; carries every mistake found
++- DataError           4  the data, a model or an artifact is missing or unusable
++- MachineError        5  this machine cannot: missing extra, memory, disk, port taken
++- GateRefused         6  a gate refused the candidate
++- LockHeld            7  another run holds the lock
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gates: compare the figures that were measured with what `need.accept` asks for. Pure; the runner acts on the verdicts."""
+"""Gates: compare the figures measured with what `need.accept` asks for. Pure; the runner acts on the verdicts."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ def held(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError as error:
             stream.seek(0)
             do = "wait for it to end, or stop it; nothing needs to be deleted, a dead holder frees the lock"
-            raise LockHeld(f"another llmops is at work on this project: {_holder(stream.read())}", str(path), do) from error
+            raise LockHeld(
+                f"another llmops is at work on this project: {_holder(stream.read())}", str(path), do
+            ) from error
         stream.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         stream.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": started, "what": what}))

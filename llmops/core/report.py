@@ -48,7 +48,11 @@ class Report:
     @classmethod
     def read(cls, plain: dict[str, Any]) -> Report:
         """The report that `plain` was made from."""
-        known = {**plain, "tables": [Table(**t) for t in plain["tables"]], "curves": [Curve(**c) for c in plain["curves"]]}
+        known = {
+            **plain,
+            "tables": [Table(**t) for t in plain["tables"]],
+            "curves": [Curve(**c) for c in plain["curves"]],
+        }
         return cls(**known)
 
     def markdown(self, title: str) -> str:
@@ -78,5 +82,7 @@ def cell(value: Number) -> str:
 def markdown_table(columns: list[str], rows: list[list[Number]]) -> str:
     """A table in Markdown; pipes in cells are escaped."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines.extend("| " + " | ".join(cell(value).replace("|", "\\|").replace("\n", " ") for value in row) + " |" for row in rows)
+    lines.extend(
+        "| " + " | ".join(cell(value).replace("|", "\\|").replace("\n", " ") for value in row) + " |" for row in rows
+    )
     return "\n".join(lines)

@@ -59,10 +59,14 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    first: [
+        (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
@@ -108,7 +112,9 @@ def _parse(path: Path) -> Document:
         loader.dispose()
     if not isinstance(data, dict):
         what = "the file is empty" if data is None else f"the file holds a {type(data).__name__}, not settings"
-        raise ConfigError(str(path), [Mistake(what, str(path), do="write one, or let `llmops init --data FILE` write it")])
+        raise ConfigError(
+            str(path), [Mistake(what, str(path), do="write one, or let `llmops init --data FILE` write it")]
+        )
     return Document(path, data, data, marks, lines)
 
 
@@ -116,7 +122,11 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        what = "there is no such config file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        what = (
+            "there is no such config file"
+            if isinstance(error, FileNotFoundError)
+            else f"cannot be read: {error.strerror}"
+        )
         do = "check the path, or write a config with: llmops init --data FILE"
         raise ConfigError(str(path), [Mistake(what, str(path), do=do)]) from error
     if len(content) > MAX_BYTES:
@@ -134,7 +144,11 @@ def _syntax_mistake(path: Path, lines: list[str], error: yaml.YAMLError) -> Conf
     if mark is None:
         return ConfigError(str(path), [Mistake(f"YAML: {problem}", str(path))])
     place = Mark(mark.line + 1, mark.column + 1, 1)
-    do = "indent with spaces, not tabs" if "\\t" in str(problem) else "check quotes, colons and indentation around this line"
+    do = (
+        "indent with spaces, not tabs"
+        if "\\t" in str(problem)
+        else "check quotes, colons and indentation around this line"
+    )
     return ConfigError(
         str(path), [Mistake(f"YAML: {problem}", f"{path}:{place.line}:{place.column}", snippet(lines, place), do)]
     )
@@ -180,7 +194,9 @@ def _override(document: Document, override: str) -> None:
     try:
         value = yaml.load(text, Loader)  # a subclass of SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(str(document.path), [Mistake(f"the value `{text}` is not YAML", place, do="quote it")]) from error
+        raise ConfigError(
+            str(document.path), [Mistake(f"the value `{text}` is not YAML", place, do="quote it")]
+        ) from error
     at: list[str | int] = [int(part) if part.isdigit() else part for part in key.split(".")]
     target: Any = document.data
     for part in at[:-1]:
@@ -191,7 +207,9 @@ def _override(document: Document, override: str) -> None:
     elif isinstance(target, dict):
         target[str(last)] = value
     else:
-        raise ConfigError(str(document.path), [Mistake(f"there is no place `{key}` to set", place, do="llmops explain")])
+        raise ConfigError(
+            str(document.path), [Mistake(f"there is no place `{key}` to set", place, do="llmops explain")]
+        )
     document.overrides[tuple(at)] = place
 
 

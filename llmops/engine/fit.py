@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmops.core.artifact import json_digest
 from llmops.core.errors import DataError
 from llmops.core.protocols import Listener, Progress, Room
 from llmops.engine.batching import plan_epoch, steps_per_epoch
@@ -28,6 +26,7 @@ from llmops.engine.optim import (
     restore_optimiser,
     set_rate,
 )
+from llmops.engine.state import State, Trainable, fingerprint
 
 EVENT_EVERY_S = 2.0
 PROGRESS_EVERY_S = 0.2
@@ -36,64 +35,19 @@ CHECKPOINT_SHARE = 30
 """A checkpoint is written no sooner than after this many times of what the last one took."""
 
 
-class Trainable(Protocol):
-    """What a task hands to the loop: a network on its device, its training rows, its metric."""
-
-    network: nn.Module
-    metric: str
-    """Which of `evaluate`'s figures early stopping goes by; higher is better."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each training row, int64 [rows]."""
-
-    def loss(self, rows: np.ndarray) -> Tensor:
-        """Mean loss over these training rows."""
-
-    def evaluate(self) -> dict[str, float]:
-        """Figures on the validation rows; the network is in evaluation mode."""
-
-
 class Diverged(DataError):
     """The loss is no longer a number."""
 
 
-@dataclass
-class State:
-    """Where a training stands; all of it goes into the checkpoint's JSON."""
-
-    epoch: int = 1
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_rows: int = 0
-    best: float = -math.inf
-    best_epoch: int = 0
-    best_file: dict[str, str] | None = None
-    waited: int = 0
-    over: bool = False
-    seconds: float = 0.0
-    rows: int = 0
-    peak_memory_mb: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    curve: list[list[float]] = field(default_factory=list)
-    """[step, loss, learning rate] at up to `CURVE_POINTS` places."""
-
-
 def fit(
-    problem: Trainable,
-    settings: FitSection,
-    head_rate: float,
-    seed: int,
-    work: Path,
-    room: Room,
-    listener: Listener | None = None,
+    problem: Trainable, settings: FitSection, seed: int, work: Path, room: Room, listener: Listener | None = None
 ) -> State:
     """Train `problem.network` and leave the best epoch's weights in it.
 
     A training that was killed carries on from `work` to bit-identical weights (same machine, same number of
     threads). Raises Diverged when the loss is no longer a number.
     """
-    loop = Loop(problem, settings, head_rate, seed, work, room)
+    loop = Loop(problem, settings, seed, work, room)
     with PeakMemory() as memory:
         loop.memory = memory
         loop.run(listener)
@@ -103,22 +57,21 @@ def fit(
 class Loop:
     """One training. `run` is the story; the other methods are its parts."""
 
-    def __init__(
-        self, problem: Trainable, settings: FitSection, head_rate: float, seed: int, work: Path, room: Room
-    ) -> None:
+    def __init__(self, problem: Trainable, settings: FitSection, seed: int, work: Path, room: Room) -> None:
         self.problem, self.settings, self.seed, self.room = problem, settings, seed, room
         self.network = problem.network
         self.steps = steps_per_epoch(len(problem.lengths), settings.batch_size)
         self.total = self.steps * settings.epochs
         self.device = next(self.network.parameters()).device
-        self.optimiser = make_optimiser(
-            parameter_groups(self.network, settings.learning_rate, head_rate, settings.weight_decay), self.device
-        )
+        groups = parameter_groups(self.network, settings.learning_rate, problem.head_rate, settings.weight_decay)
+        self.optimiser = make_optimiser(groups, self.device)
         self.trained = [value for value in self.network.parameters() if value.requires_grad]
-        self.checkpoints = Checkpoints(work / "checkpoints", fingerprint(problem, settings, head_rate, seed))
+        self.checkpoints = Checkpoints(work / "checkpoints", fingerprint(problem, settings, seed))
         self.state = State()
         self.memory = PeakMemory()
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        # mps has no float64
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        self.loss_sum = torch.zeros((), dtype=exact, device=self.device)
         self.began = self.checkpointed = self.told = self.drawn = time.monotonic()
         self.checkpoint_took = 0.0
 
@@ -274,17 +227,3 @@ class Loop:
     def note(self) -> str:
         left = (self.total - self.state.step) * self.seconds() / max(1, self.state.step)
         return f"loss {self.mean_loss():.3f}, {self.rate():.0f} rows/s, {left:.0f} s left"
-
-
-def fingerprint(problem: Trainable, settings: FitSection, head_rate: float, seed: int) -> str:
-    """What makes two trainings the same one; checkpoints of another are not taken up."""
-    lengths = problem.lengths
-    return json_digest(
-        {
-            "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
-            "head_rate": head_rate,
-            "seed": seed,
-            "rows": [len(lengths), int(lengths.sum()), int((lengths * np.arange(len(lengths))).sum())],
-            "parameters": [[name, list(value.shape)] for name, value in problem.network.named_parameters()],
-        }
-    )

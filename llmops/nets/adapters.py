@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from torch import nn
 
 
@@ -10,7 +12,10 @@ def add_lora(encoder: nn.Module, rank: int, alpha: float, dropout: float) -> nn.
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none")
-    return get_peft_model(encoder, config)
+    with warnings.catch_warnings():
+        # peft still calls what transformers has renamed
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(encoder, config)
 
 
 def merge_lora(encoder: nn.Module) -> nn.Module:

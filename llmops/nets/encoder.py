@@ -37,18 +37,26 @@ class PretrainedClassifier(nn.Module):
         return self.classify(self.pooled(tokens, mask))
 
 
-def load_encoder(folder: Path) -> nn.Module:
-    """The encoder in `folder` with its weights, float32, without a pooler; code from the hub is never run."""
-    from transformers import AutoModel
+def load_encoder(folder: Path, dropout: float) -> nn.Module:
+    """The encoder in `folder` with its weights, float32, without a pooler; code from the hub is never run.
 
+    `dropout` replaces every dropout rate of the encoder's config.
+    """
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     try:
-        encoder = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        for name, value in config.to_dict().items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(config, name, dropout)
+        encoder: nn.Module = AutoModel.from_pretrained(
+            folder, config=config, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
     except Exception as problem:
-        raise DataError(
-            f"The model in {folder} cannot be loaded: {problem}",
-            where=str(folder),
-            do="use an encoder such as BERT or RoBERTa.",
-        ) from problem
+        do = "use an encoder such as BERT or RoBERTa."
+        raise DataError(f"The model in {folder} cannot be loaded: {problem}", str(folder), do) from problem
     return without_pooler(encoder)
 
 

@@ -24,15 +24,22 @@ def clean(text: str, step: CleanStep) -> str:
     """
     if SURROGATE.search(text):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if step.unicode != "none":
-        text = unicodedata.normalize(step.unicode, text)
     if step.whitespace:
-        text = SPACES.sub(" ", INVISIBLE.sub("", text)).strip()
-    if step.redact:
-        text = redact(text, step.redact)
-    if step.lowercase:
-        text = text.lower()
-    return text
+        text = INVISIBLE.sub("", text)
+    text = _normal(text, step)
+    if step.whitespace:
+        text = SPACES.sub(" ", text).strip()
+    return redact(text, step.redact) if step.redact else text
+
+
+def _normal(text: str, step: CleanStep) -> str:
+    """Normal form and case. Each may undo the other (a sign such as ㎆ holds capitals), so they take turns."""
+    while True:
+        new = text if step.unicode == "none" else unicodedata.normalize(step.unicode, text)
+        new = new.lower() if step.lowercase else new
+        if new == text:
+            return text
+        text = new
 
 
 def cleaner(plain: Mapping[str, Any]) -> Callable[[str], str]:

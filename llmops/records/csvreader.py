@@ -66,7 +66,9 @@ def read_csv(path: Path, name: str, source: SourceSection) -> Reading:
     records = _records(feed, delimiter, name, bad)
     header = next(records, None)
     if header is None or not any(cell.strip() for cell in header[0]):
-        raise DataError(f"{name} has no header row.", where=f"{path}:1", do="put the names of the columns into the first line")
+        raise DataError(
+            f"{name} has no header row.", where=f"{path}:1", do="put the names of the columns into the first line"
+        )
     columns = [cell.strip().lstrip("\ufeff") for cell in header[0]]
     twice = {column for column, n in Counter(columns).items() if n > 1 and column}
     return Reading(
@@ -81,7 +83,9 @@ def read_csv(path: Path, name: str, source: SourceSection) -> Reading:
     )
 
 
-def _rows(records: Iterator[tuple[list[str], int]], columns: list[str], name: str, bad: list[BadRow]) -> Iterator[tuple[Row, str]]:
+def _rows(
+    records: Iterator[tuple[list[str], int]], columns: list[str], name: str, bad: list[BadRow]
+) -> Iterator[tuple[Row, str]]:
     width = len(columns)
     for cells, number in records:
         origin = f"{name}:{number}"
@@ -106,7 +110,7 @@ def _records(feed: Feed, delimiter: str, name: str, bad: list[BadRow]) -> Iterat
         except StopIteration:
             break
         except csv.Error as error:
-            if "expected after" in str(error) and parser is strict:
+            if "expected after" in str(error) and parser is strict and len(feed.taken) == 1:
                 feed.again()
                 parser = lenient  # `"so" he said` in one cell: csv takes it when it is not strict
                 continue
@@ -130,7 +134,9 @@ def _unreadable(feed: Feed, name: str, bad: list[BadRow], rereads: int) -> None:
             where=f"{name}:{first.number}",
             do='export it again so that cells with quotes are quoted and quotes doubled: "he said ""no"""',
         )
-    bad.append(BadRow(f"{name}:{first.number}", "unreadable_line", "a quote is never closed", first.text[:EXCERPT].strip()))
+    bad.append(
+        BadRow(f"{name}:{first.number}", "unreadable_line", "a quote is never closed", first.text[:EXCERPT].strip())
+    )
     feed.again(keep=1)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row, Task
 from llmops.records.config import SourceSection, as_source
-from llmops.records.reading import EXCERPT, BadRow, Reading
 from llmops.records.readers import read
+from llmops.records.reading import EXCERPT, BadRow, Reading
 
 SEPARATORS = "|;"
 CERTAIN_KINDS = 2  # different combinations of known labels, from which `a|b` is certain to mean two labels
@@ -71,7 +71,9 @@ def load_examples(
         _load(found, as_source(source), root, task, section, extra or {}, limit)
     names = ", ".join(note.name for note in found.notes)
     if not found.read:
-        raise DataError(f"there is not one row in {names}.", where=names, do="export the data again; only the header is there")
+        raise DataError(
+            f"there is not one row in {names}.", where=names, do="export the data again; only the header is there"
+        )
     _refuse_bad_share(found, names, max_bad_rows)
     _refuse_joined_labels(found.rows, names)
     return found
@@ -83,7 +85,13 @@ def task_columns(section: Any) -> tuple[str, str]:
 
 
 def _load(
-    found: Examples, source: SourceSection, root: Path, task: Task, section: Any, extra: Mapping[str, str], limit: int | None
+    found: Examples,
+    source: SourceSection,
+    root: Path,
+    task: Task,
+    section: Any,
+    extra: Mapping[str, str],
+    limit: int | None,
 ) -> None:
     columns = task_columns(section)
     reading = read(source, root, columns)
@@ -102,9 +110,7 @@ def _load(
 
 
 def _note(reading: Reading, rows: int) -> SourceNote:
-    return SourceNote(
-        reading.name, rows, len(reading.bad), reading.encoding, reading.encoding_found, reading.delimiter
-    )
+    return SourceNote(reading.name, rows, len(reading.bad), reading.encoding, reading.encoding_found, reading.delimiter)
 
 
 def _refuse_bad_share(found: Examples, names: str, most: float) -> None:

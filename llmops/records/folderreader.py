@@ -41,7 +41,12 @@ def _text_files(folder: Path) -> list[Path]:
 
 
 def _rows(
-    files: list[tuple[Path, str]], root: Path, name: str, source: SourceSection, columns: tuple[str, str], bad: list[BadRow]
+    files: list[tuple[Path, str]],
+    root: Path,
+    name: str,
+    source: SourceSection,
+    columns: tuple[str, str],
+    bad: list[BadRow],
 ) -> Iterator[tuple[Row, str]]:
     for file, label in files:
         origin = f"{name}/{file.relative_to(root).as_posix()}:1"

@@ -15,17 +15,17 @@ from llmops.core.protocols import Row
 TEXT_NAMES = (
     "text utterance message question query review comment body content description sentence feedback request chat mail "
     "nachricht anfrage frage kommentar bewertung beschreibung mensaje texto pregunta comentario descripcion opinion "
-    "mensagem pergunta commentaire avis texte messaggio testo bericht vraag 内容 评论 文本 问题 消息 review_text 本文 質問"
+    "mensagem pergunta commentaire avis texte messaggio testo bericht vraag 内容 评论 文本 问题 消息 本文 質問"
 ).split()
 LABEL_NAMES = (
-    "label intent category class target topic sentiment tag queue department route reason type emotion kategorie klasse "
-    "thema etiqueta categoria categoría clase tema intencion intención étiquette catégorie classe etichetta categorie 标签 "
-    "类别 分类 意图 情感 カテゴリ ラベル"
+    "label intent category class target topic sentiment tag queue department route reason type emotion kategorie "
+    "klasse thema etiqueta categoria categoría clase tema intencion intención étiquette catégorie classe etichetta "
+    "categorie 标签 类别 分类 意图 情感 カテゴリ ラベル"
 ).split()
 OTHER_NAMES = (
-    "id uuid key nr number index row date time created updated timestamp datum fecha price amount preis precio cost qty "
-    "quantity user customer email phone url link source channel lang language locale country split fold answer response reply "
-    "antwort respuesta name agent status priority rating score"
+    "id uuid key nr number index row date time created updated timestamp datum fecha price amount preis precio cost "
+    "qty quantity user customer email phone url link source channel lang language locale country split fold answer "
+    "response reply antwort respuesta name agent status priority rating score"
 ).split()
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([T ]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
 NUMBER = re.compile(r"[-+]?[$€£¥]?\s?\d[\d.,' ]*\s?(?:[$€£¥%]|EUR|USD|GBP)?", re.IGNORECASE)
@@ -36,7 +36,7 @@ LATIN = re.compile(r"[a-zA-Z\u00c0-\u024f]")
 COMMON_WORDS = {
     "english": "the is my i to a it of and in for on this was have not with you that can how what do did an your",
     "german": "der die das ich ist nicht und ein eine zu mir mein wie für auf wir sie es bitte habe kann den mit von",
-    "spanish": "el la los de que en mi no un una para por es con se lo cómo como me qué está pedido del he las al quiero",
+    "spanish": "el la los de que en mi no un una para por es con se lo cómo como me qué está del he las al quiero",
     "french": "le la les de je ne pas est un une et pour mon ma que vous sur dans il en avec ce à au du des mes",
     "italian": "il la di che non un una per mi è sono con mio ho come si del le i gli da in al della",
     "portuguese": "o a de que não um uma para meu minha é com em do da os as no na por como está eu foi",
@@ -125,7 +125,7 @@ def text_score(column: Column) -> float:
 
 
 def language(texts: list[str]) -> str:
-    """"asian" (scripts without spaces between words, and Korean), "other" (neither these nor Latin letters), or the
+    """ "asian" (scripts without spaces between words, and Korean), "other" (neither these nor Latin letters), or the
     likeliest of a few languages by their commonest words; "english" when nothing tells and letters are plain."""
     letters = LETTER.findall(" ".join(texts))
     if not letters:

@@ -63,5 +63,7 @@ def missing_column(column: str, columns: list[str], where: str) -> DataError:
     hint = f"did you mean `{lower[near[0]]}`?  " if near else ""
     shown = ", ".join(f"`{name}`" for name in columns[:20]) or "none"
     return DataError(
-        f"{where} has no column `{column}`.", where=f"{where}:1", do=f"{hint}The columns are {shown}; name one in the config"
+        f"{where} has no column `{column}`.",
+        where=f"{where}:1",
+        do=f"{hint}The columns are {shown}; name one in the config",
     )

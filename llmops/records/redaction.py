@@ -44,8 +44,8 @@ CARD_START = re.compile(r"3[04-9]|4|5[0-8]|6|2[2-7]|2131|1800")
 DATE = re.compile(r"(?:19|20)\d\d([-./ ])\d{1,2}\1\d{1,2}\b|\d{1,2}([-./ ])\d{1,2}\2(?:19|20)\d\d\b", re.ASCII)
 SOCIAL_SECURITY = re.compile(r"\d{3}-\d{2}-\d{4}")
 CALL_WORD = re.compile(
-    r"\b(?:call|phone|tel|telephone|mobile|cell|fax|whats ?app|dial|reach|contact|ring|text me|answering|hotline|rufnummer|telefon"
-    r"|handy|anrufen|llame|llamar|tel[eé]fono|m[oó]vil|appel|portable|num[eé]ro)|电话|手机|拨打|致电|號碼",
+    r"\b(?:call|phone|tel|telephone|mobile|cell|fax|whats ?app|dial|reach|contact|ring|text me|answering|hotline"
+    r"|rufnummer|telefon|handy|anrufen|llame|llamar|tel[eé]fono|m[oó]vil|appel|portable|num[eé]ro)|电话|手机|拨打|致电|號碼",
     re.IGNORECASE,
 )
 CALL_SUFFIX = re.compile(r"[\s,-]{1,3}(?:office|fax|mobile|phone|cell|home)\b", re.IGNORECASE)

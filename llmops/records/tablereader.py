@@ -54,10 +54,8 @@ def read_dataset(path: Path, name: str, source: SourceSection) -> Reading:
         import datasets
     except ImportError:
         raise _missing(name, "Hugging Face data sets need `datasets`, which is not installed") from None
-    if name.startswith(HUB):
-        loaded = _from_hub(datasets, name, source)
-    else:
-        loaded = _from_disk(datasets, path, name, source)
+    on_hub = name.startswith(HUB)
+    loaded = _from_hub(datasets, name, source) if on_hub else _from_disk(datasets, path, name, source)
     return Reading(name=name, rows=_dataset_rows(datasets, loaded, name), columns=list(loaded.column_names))
 
 
@@ -83,7 +81,9 @@ def _from_disk(datasets: Any, path: Path, name: str, source: SourceSection) -> A
     if isinstance(loaded, datasets.DatasetDict):
         if source.split not in loaded:
             have = ", ".join(f"`{split}`" for split in loaded)
-            raise DataError(f"{name} has no split `{source.split}`.", where=str(path), do=f"set `split:` to one of {have}")
+            raise DataError(
+                f"{name} has no split `{source.split}`.", where=str(path), do=f"set `split:` to one of {have}"
+            )
         loaded = loaded[source.split]
     return loaded
 

@@ -21,6 +21,8 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+PACKED = (b"PK\x03\x04", b"PAR1", b"%PDF", b"\x1f\x8b")
+NOT_IN_TEXT = [bytes([code]) for code in range(32) if code not in b"\t\n\v\f\r\x1a\x1b"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def must_be_file(path: Path, name: str) -> None:
     except FileNotFoundError:
         raise DataError(f"there is no file {name}.", where=str(path), do=_nearby(path)) from None
     except OSError as error:
-        raise DataError(f"{name} can't be read: {error.strerror}.", where=str(path), do="check its permissions") from None
+        raise DataError(
+            f"{name} can't be read: {error.strerror}.", where=str(path), do="check its permissions"
+        ) from None
     if empty:
         raise DataError(f"{name} is empty.", where=str(path), do="export the data again; the file has no bytes")
 
@@ -74,12 +78,11 @@ def find_encoding(path: Path, name: str, told: str | None = None) -> Encoding:
     for mark, encoding in BOMS:
         if head.startswith(mark):
             return Encoding(encoding)
-    zeros = head.count(0)
-    if zeros > len(head) * 0.02 or head[:4] in (b"PK\x03\x04", b"PAR1", b"%PDF") or head[:2] == b"\x1f\x8b":
-        guess = _guess(head) if zeros > len(head) * 0.2 else None
+    if head.startswith(PACKED) or sum(map(head.count, NOT_IN_TEXT)) > len(head) * 0.02:
+        guess = _guess(head) if head.count(0) > len(head) * 0.2 else None
         if guess is None or not guess.startswith("utf_16"):
             raise DataError(
-                f"{name} is not a text file (it has {zeros} NUL bytes or the mark of a packed format).",
+                f"{name} is not a text file (it has {head.count(0)} NUL bytes, or the mark of a packed format).",
                 where=str(path),
                 do="unpack it or export it as CSV or JSONL in UTF-8",
             )

@@ -80,10 +80,21 @@ class TrafficLog:
         `at` is seconds since 1970 (default: now). An id that is already there is left as it is. False when
         the queue is full: the row is not logged, and `dropped` counts it.
         """
-        return self._queue(Request(
-            valid(request_id), time.time() if at is None else at, version, text, request, response, label,
-            None if probability is None else float(probability), abstained, latency_ms, source,
-        ))
+        return self._queue(
+            Request(
+                valid(request_id),
+                time.time() if at is None else at,
+                version,
+                text,
+                request,
+                response,
+                label,
+                None if probability is None else float(probability),
+                abstained,
+                latency_ms,
+                source,
+            )
+        )
 
     def feedback(
         self,
@@ -133,7 +144,8 @@ class TrafficLog:
             if not self._state.wait_for(lambda: self._written >= target, timeout_s):
                 raise DataError(
                     f"{target - self._written} rows of traffic could not be written: {self.trouble or 'no answer'}",
-                    str(self.path), "see that the disk has room and that no other program holds the file",
+                    str(self.path),
+                    "see that the disk has room and that no other program holds the file",
                 )
 
     def close(self, timeout_s: float = 30.0) -> None:

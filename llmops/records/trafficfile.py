@@ -36,7 +36,8 @@ def explained(path: Path) -> Iterator[None]:
         if "malformed" in str(error) or "not a database" in str(error):
             raise _corrupt(path, error) from error
         raise DataError(
-            f"the traffic log cannot be used: {error}", str(path),
+            f"the traffic log cannot be used: {error}",
+            str(path),
             "see that the disk has room, that you may write there, and that no other program holds the file",
         ) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -45,7 +46,8 @@ def explained(path: Path) -> Iterator[None]:
 
 def _corrupt(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"the traffic log is damaged: {error}", str(path),
+        f"the traffic log is damaged: {error}",
+        str(path),
         f"move it aside (mv {path} {path}.damaged) and a new one is begun; "
         f"`sqlite3 {path}.damaged .recover` may save its rows",
     )
@@ -111,12 +113,15 @@ def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
         return True
     if found > FORMAT:
         raise DataError(
-            f"the traffic log has format {found}; this llmops reads up to {FORMAT}", str(path), "upgrade llmops",
+            f"the traffic log has format {found}; this llmops reads up to {FORMAT}",
+            str(path),
+            "upgrade llmops",
         )
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     if tables:
         raise DataError(
-            f"this SQLite file is not a traffic log: it has the tables {', '.join(sorted(tables))}", str(path),
+            f"this SQLite file is not a traffic log: it has the tables {', '.join(sorted(tables))}",
+            str(path),
             "move it away; the traffic log of a project has its own file",
         )
     return False

@@ -72,7 +72,12 @@ class TrafficReader:
             "SELECT id, at, version, text, label, probability, abstained, latency_ms, source FROM requests"
             " WHERE source = 'http' AND at >= ? AND (? IS NULL OR at < ?) AND (? IS NULL OR version = ?)"
             " ORDER BY at DESC, rowid DESC LIMIT ?",
-            since, before, before, version, version, -1 if newest is None else newest,
+            since,
+            before,
+            before,
+            version,
+            version,
+            -1 if newest is None else newest,
         )
         return [
             Logged(key, at, number, text, label, probability, bool(abstained), latency_ms, source)
@@ -90,7 +95,9 @@ class TrafficReader:
             " LEFT JOIN feedback c ON c.rowid = lc.newest"
             " WHERE (f.rating IS NOT NULL OR c.correction IS NOT NULL) AND r.at >= ?"
             " AND (? IS NULL OR r.version = ?) ORDER BY said_at, r.rowid",
-            since, version, version,
+            since,
+            version,
+            version,
         )
         return [
             Judged(key, at, number, text, label, bool(abstained), source, rating, correction, said_at)
@@ -102,7 +109,9 @@ class TrafficReader:
         rows = self._query(
             "SELECT date(at, 'unixepoch'), COUNT(*), SUM(abstained) FROM requests WHERE source = 'http' AND at >= ?"
             " AND (? IS NULL OR version = ?) GROUP BY 1 ORDER BY 1",
-            since, version, version,
+            since,
+            version,
+            version,
         )
         return [Volume(*row) for row in rows]
 

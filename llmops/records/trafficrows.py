@@ -32,8 +32,17 @@ class Request:
         request = _json(redacted(self.request, redact)) if keep_text and self.request is not None else None
         response = None if self.response is None else _json(self.response)
         return (
-            self.id, self.at, self.version, _maybe(text), request, response,
-            _maybe(self.label), self.probability, int(self.abstained), self.latency_ms, valid(self.source),
+            self.id,
+            self.at,
+            self.version,
+            _maybe(text),
+            request,
+            response,
+            _maybe(self.label),
+            self.probability,
+            int(self.abstained),
+            self.latency_ms,
+            valid(self.source),
         )
 
 

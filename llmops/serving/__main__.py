@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from llmops.core.console import Console
@@ -24,7 +27,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, help="port to bind; 0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="file that gets the port's number once the model is loaded")
     parser.add_argument("--traffic", type=Path, help="SQLite file of the traffic log; without it nothing is kept")
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="stop when whoever started this process is gone"
+    )
     flags = parser.parse_args()
+    if flags.until_stdin_closes:
+        threading.Thread(target=stop_at_end_of_stdin, daemon=True).start()
     given = {name: value for name, value in (("host", flags.host), ("port", flags.port)) if value is not None}
     console = Console()
     try:
@@ -34,7 +42,15 @@ def main() -> int:
     except LlmopsError as error:
         console.error(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def stop_at_end_of_stdin() -> None:
+    """A parent that is killed cannot stop its server, but the kernel closes its end of the pipe."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from llmops.core.errors import UsageError
+from llmops.core.errors import LlmopsError, UsageError
 from llmops.records.traffic import TrafficLog, new_id
 from llmops.serving.batcher import Batcher, Closing, QueueFull, Ticket
 from llmops.serving.config import ServeSection
@@ -29,7 +30,7 @@ PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css", "/icon.svg": "icon.svg"}
 HUNG_UP = 499
 """nginx's status for a client that did not wait for its answer; nobody receives it, the metrics count it."""
-Endpoint = Callable[[Request], Awaitable[Response]]
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -64,7 +65,7 @@ class Service:
                 watching.cancel()
             await self.batcher.close()
             if self.log:
-                await asyncio.to_thread(self.log.close)
+                await asyncio.to_thread(_closed, self.log)
 
     def swapped(self, version: int, loaded: bool) -> None:
         """Count a change of the model."""
@@ -187,6 +188,13 @@ def make_app(service: Service) -> Guard:
     }
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=service.life)
     return Guard(app, service.metrics, {*posts, *gets, *PAGE_FILES})
+
+
+def _closed(log: TrafficLog) -> None:
+    try:
+        log.close()
+    except LlmopsError as error:
+        logger.error("; ".join(error.mistakes[0].lines()))
 
 
 async def _hung_up(request: Request) -> None:

@@ -17,7 +17,7 @@ from llmops.core.errors import LlmopsError
 from llmops.registry import store
 
 POLL_S = 0.5
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Watcher:
             model = await asyncio.to_thread(self._load)
         except Exception as error:
             why = "; ".join(error.mistakes[0].lines()) if isinstance(error, LlmopsError) else repr(error)
-            log.error("version %s cannot be served, version %s stays: %s", number, self.holder.model.version, why)
+            logger.error("version %s cannot be served, version %s stays: %s", number, self.holder.model.version, why)
             self.swapped(number, False)
             return
         self._seen, self.holder.model = model.version, model

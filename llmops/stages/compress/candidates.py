@@ -1,4 +1,4 @@
-"""Makes the candidates: each in a folder of `work`, whole or not at all; one that is whole is not made again after a kill."""
+"""Makes the candidates: each in a folder of `work`, whole or not at all; a whole one is not made again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what the bundle is for, what it was made from, how good it is, and where it ends (Mitchell et al. 2019)."""
+"""MODEL_CARD.md: what the bundle is for, what it was made from, how good it is, its limits (Mitchell et al. 2019)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def model_card(project: str, goal: str, fields: Mapping[str, Any], about: Mappin
     counts = ", ".join(f"{count:,} {split}" for split, count in about["counts"].items())
     parts = [
         f"# {project}: {fields['task']}",
-        f"## What it is for\n\n{goal or 'The config names no goal (`need.goal`).'}\n\nIt was made and measured for this only.",
+        f"## What it is for\n\n{goal or 'The config names no goal (`need.goal`).'}\n\n"
+        "It was made and measured for this only.",
         f"## What it answers\n\nOne of {len(labels)} labels: {shown}.\n\n"
-        f"It abstains when the best label's probability is below {fields['threshold']:.3f}. Probabilities are calibrated"
-        f" with a temperature of {fields['temperature']:.3f} (Guo et al. 2017), fitted on the validation rows, as was the"
-        " threshold.",
+        f"It abstains when the best label's probability is below {fields['threshold']:.3f}. Probabilities are"
+        f" calibrated with a temperature of {fields['temperature']:.3f} (Guo et al. 2017). Both were fitted on the"
+        " validation rows.",
         f"## Data\n\n{counts} rows; {about.get('harvest_rows', 0):,} of them from users' corrections. Texts are cut at"
         f" {fields['max_tokens']} tokens. Cleaning: {_settings(fields['cleaning'])}.",
         "## How good it is\n\nMeasured on the machine that made it, on the validation rows, through the runtime that"
@@ -39,9 +40,9 @@ def model_card(project: str, goal: str, fields: Mapping[str, Any], about: Mappin
 def _limits() -> str:
     return (
         "- The figures hold for texts like those in the data set; `llmops feedback` watches for drift away from it.\n"
-        "- A label that is not listed above cannot be answered; such texts are only abstained from, and not all of them.\n"
-        "- An int8 model scales activations over a whole batch, so a text's probability may differ in the third decimal"
-        " with the company it is computed in.\n"
+        "- A label that is not listed above cannot be answered; of such texts it abstains, and not from all of them.\n"
+        "- An int8 model scales activations over a whole batch, so a text's probability, and now and then"
+        " its label, may differ with the company it is computed in.\n"
         "- Nobody has checked it for unfairness between groups of people. Don't let it decide about people."
     )
 

@@ -1,4 +1,4 @@
-"""Measures a candidate on this machine, as the server would run it: the real codec, the real runtime, real validation rows."""
+"""Measures a candidate on this machine, as the server would: the real codec and runtime, real validation rows."""
 
 from __future__ import annotations
 

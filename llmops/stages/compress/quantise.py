@@ -13,6 +13,9 @@ def quantise(source: Path, target: Path) -> None:
     against 7.2 ms in float32 and 6.4 ms with unsigned weights, and less than half the error of one scale for each
     matrix. Seven of the eight bits are used (`reduce_range`): the error hardly grows, and on CPUs without VNNI eight
     bits would overflow 16-bit sums. So the one file is right on every CPU that it may come to serve on.
+
+    The rest of the error is the activations', which share one scale over the whole batch: on 590 test rows of
+    MiniLM the label of float32 is kept on 99.3 % one by one, on 97.8 % in batches of 16.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

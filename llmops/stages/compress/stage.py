@@ -229,8 +229,8 @@ def report(work: Bench, trials: list[Trial], best: Trial, fields: Mapping[str, A
         "baseline_test": metrics["baseline"]["test"],
     }
     return Report(
-        headline=f"{best.spec.name} becomes the bundle: {found.size_mb:.1f} MB, {found.latency_p50_ms:.1f} ms a request,"
-        f" {work.metric} {found.quality:.4f} on validation (trained model {work.trained_quality:.4f})",
+        headline=f"{best.spec.name} becomes the bundle: {found.size_mb:.1f} MB, {found.latency_p50_ms:.1f} ms a"
+        f" request, {work.metric} {found.quality:.4f} on validation (trained model {work.trained_quality:.4f})",
         numbers=numbers,
         tables=[Table("Candidates, measured on this machine", COLUMNS, [row(t, t is best) for t in trials])],
         warnings=warnings(trials),

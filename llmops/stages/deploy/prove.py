@@ -57,18 +57,12 @@ class BundleServer:
         """Returns when it is ready. Raises DataError with the end of its stderr when it does not come up."""
         port_file = self.work / "port"
         port_file.unlink(missing_ok=True)
-        settings = self.settings.model_dump_json(include=set(ServeSection.model_fields))
-        command = [
-            sys.executable, "-P", "-m", "llmops.serving", "--bundle", str(self.bundle), "--port-file", str(port_file),
-            "--traffic", str(self.work / "traffic.db"), "--settings", settings,
-        ]  # fmt: skip
         # The very code that runs here, also from a checkout that is not installed.
-        path = os.pathsep.join([str(Path(llmops.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(
-            os.pathsep
-        )
+        paths = [str(Path(llmops.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env={**os.environ, "PYTHONPATH": path}
+                self._command(port_file), stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=environment
             )
         try:
             self._wait(port_file)
@@ -87,6 +81,8 @@ class BundleServer:
         if self._process is None:
             return
         self._process.terminate()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -99,6 +95,13 @@ class BundleServer:
         return DataError(
             what, str(self.bundle), "mend what its last words say", "\n".join(lines) or "(it said nothing)"
         )
+
+    def _command(self, port_file: Path) -> list[str]:
+        settings = self.settings.model_dump_json(include=set(ServeSection.model_fields))
+        return [
+            sys.executable, "-P", "-m", "llmops.serving", "--bundle", str(self.bundle), "--port-file", str(port_file),
+            "--traffic", str(self.work / "traffic.db"), "--settings", settings, "--until-stdin-closes",
+        ]  # fmt: skip
 
     def _wait(self, port_file: Path) -> None:
         end = time.monotonic() + START_S

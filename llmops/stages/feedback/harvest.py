@@ -16,6 +16,8 @@ from llmops.records.redaction import KINDS, redact
 from llmops.records.trafficreader import Judged
 
 Row = dict[str, Any]
+LINE_BREAKS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""Line breaks that JSON leaves as they are; escaped, every reader of lines sees one row a line."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,6 @@ def read(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        # Not splitlines: a text may hold U+2028 and its like, which JSON does not escape.
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the harvest cannot be read: {error}", str(path), "restore it, or move it away") from error
@@ -81,9 +82,10 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Replace the harvest file, whole or not at all; left alone when nothing changed."""
-    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if not path.exists() or path.read_bytes() != content.encode():
+    """Replace the harvest file, whole or not at all; left alone when nothing changed, for `prepare` reads it."""
+    content = "".join(json.dumps(row, ensure_ascii=False).translate(LINE_BREAKS) + "\n" for row in rows)
+    before = path.read_bytes() if path.exists() else b""
+    if before != content.encode():
         write_whole(path, content)
 
 

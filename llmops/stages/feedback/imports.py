@@ -70,7 +70,7 @@ def import_file(project: Home, file: Path) -> str:
                 )  # fmt: skip
             log.feedback(row.id, row.rating, row.correction, by=BY)
     unknown = f"; {len(said) - len(known)} ids are not in the log (any more)" if len(said) > len(known) else ""
-    return f"imported {len(fresh)} rows of {file.name}; {len(known) - len(fresh)} were there already{unknown}"
+    return f"imported {_rows(len(fresh), 'row')} of {file.name}; {len(known) - len(fresh)} were there already{unknown}"
 
 
 def _read(file: Path, task: Section) -> list[Said]:
@@ -86,7 +86,7 @@ def _read(file: Path, task: Section) -> list[Said]:
             mistakes.append(Mistake(parsed, origin, do=EXPECTED))
     mistakes += [Mistake(f"{bad.reason}: {bad.detail or bad.text}", bad.origin) for bad in reading.bad]
     if mistakes:
-        error = DataError(f"{file.name} has {len(mistakes)} bad rows; nothing was imported", str(file))
+        error = DataError(f"{file.name} has {_rows(len(mistakes), 'bad row')}; nothing was imported", str(file))
         more = Mistake(f"{len(mistakes) - SHOWN} more rows are bad", str(file))
         error.mistakes += (*mistakes[:SHOWN], *([more] if len(mistakes) > SHOWN else []))
         raise error
@@ -125,6 +125,10 @@ def _example(text: Any, label: Any, origin: str) -> Said | str:
         return "the text is missing" if not text else "the label is missing"
     # The log's text is redacted; so the id must not depend on whether it is.
     return Said(origin, str(uuid.uuid5(NAMESPACE, normalise(redact(text, KINDS)))), text, None, label)
+
+
+def _rows(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _cell(value: Any) -> str:

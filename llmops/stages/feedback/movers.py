@@ -31,6 +31,8 @@ def moved_words(old: Sequence[str], new: Sequence[str]) -> list[Moved]:
     before = Counter(word for text in old for word in set(words(text)))
     after = Counter(word for text in new for word in set(words(text)))
     both = before + after
+    if len(both) < 2:
+        return []  # a share of all words can only move against another word's
     total_before, total_after, total = sum(before.values()), sum(after.values()), sum(both.values())
     prior_size = min(total_before, total_after)
 

@@ -35,8 +35,11 @@ class FeedbackStage:
         assert isinstance(feedback, FeedbackSection)
         now = triggers.champion(places.registry)
         settings = {
+            "learns": learns(sections),
             "feedback": feedback.plain(),
             "traffic": traffic_state(places),
+            # A harvest that somebody deleted is gathered again.
+            "harvest": (places.traffic / HARVEST).exists(),
             "champion": now and [now.version, now.since],
             "too_old": triggers.too_old(feedback.retrain_when, now),
         }
@@ -47,18 +50,15 @@ class FeedbackStage:
 
     def run(self, job: Job) -> Report:
         section = job.section("feedback", FeedbackSection)
-        now = triggers.champion(job.places.registry)
-        path = job.places.traffic / LOG
-        if now is None:
-            findings = Findings(None, quality.measure([], []), [], _stored(job), Comparison())
-        elif not path.exists():
-            findings = Findings(now, quality.measure([], []), [], _stored(job), Comparison())
-        else:
-            with TrafficReader(path) as log:
-                findings = read_log(job, now, log)
+        findings = find(job)
         verdict = judge(section, findings)
         write_json(job.room.out / VERDICT, verdict)
         return tell(section, findings, verdict, known_labels(job))
+
+
+def learns(sections: Mapping[str, Section]) -> bool:
+    """Whether prepare takes the harvest; without it corrections change nothing."""
+    return bool(getattr(sections.get("prepare"), "feedback", True))
 
 
 def traffic_state(places: Places) -> Any:
@@ -74,6 +74,16 @@ def traffic_state(places: Places) -> Any:
         return str(error)
 
 
+def find(job: Job) -> Findings:
+    """Everything that can be known now; without a champion or a log there is only the harvest of earlier days."""
+    now = triggers.champion(job.places.registry)
+    path = job.places.traffic / LOG
+    if now is not None and path.exists():
+        with TrafficReader(path) as log:
+            return read_log(job, now, log)
+    return Findings(now, quality.measure([], []), [], _stored(job), Comparison(), learns(job.sections))
+
+
 def read_log(job: Job, now: Champion, log: TrafficReader) -> Findings:
     """Everything that the log tells about the champion; corrections are harvested whatever version they are about."""
     volumes = log.volumes(now.version, now.since)
@@ -81,7 +91,7 @@ def read_log(job: Job, now: Champion, log: TrafficReader) -> Findings:
     measured = quality.measure(volumes, log.judged(now.version, now.since))
     gathered = _stored(job, log)
     harvest.write(job.places.traffic / HARVEST, gathered.rows)
-    return Findings(now, measured, volumes, gathered, compare(job, now, log, gathered))
+    return Findings(now, measured, volumes, gathered, compare(job, now, log, gathered), learns(job.sections))
 
 
 def _stored(job: Job, log: TrafficReader | None = None) -> Harvest:
@@ -101,7 +111,8 @@ def judge(section: FeedbackSection, findings: Findings) -> dict[str, Any]:
     """verdict.json: whether a retrain is due, and why."""
     now, drift = findings.champion, findings.comparison.drift
     fired = findings.comparison.fired
-    reasons = [] if now is None else triggers.reasons(section.retrain_when, now, findings.corrections_new, fired)
+    learnable = findings.corrections_new if findings.learns else 0
+    reasons = [] if now is None else triggers.reasons(section.retrain_when, now, learnable, fired)
     return {
         "due": bool(reasons),
         "reasons": reasons,

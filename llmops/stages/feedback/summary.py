@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.core.report import Curve, Number, Report, Table
+from llmops.records.redaction import KINDS
 from llmops.records.trafficreader import Volume
 from llmops.stages.feedback.comparison import Comparison
 from llmops.stages.feedback.config import FeedbackSection
@@ -23,13 +24,15 @@ FEW_VOTES = 30
 
 @dataclass(frozen=True)
 class Findings:
-    """All that the stage found. `champion` is None before the first promotion."""
+    """All that the stage found. `champion` is None before the first promotion; `learns` says whether prepare
+    takes the harvest."""
 
     champion: Champion | None
     quality: Quality
     volumes: Sequence[Volume]
     harvest: Harvest
     comparison: Comparison
+    learns: bool
 
     @property
     def corrections_new(self) -> int:
@@ -166,8 +169,15 @@ def warnings(findings: Findings) -> list[str]:
         told.append(f"{harvest.in_test} corrections are of texts in the test set; they stay out of training")
     if harvest.without_text:
         told.append(f"{harvest.without_text} corrections have no text in the log, so nothing can be learned from them")
-    if harvest.rows:
-        told.append("harvested texts are as the log has them: personal data is redacted there (deploy.redact_log)")
+    redacted = sum(any(f"<{kind}>" in row["text"] for kind in KINDS) for row in harvest.rows)
+    if redacted:
+        told.append(
+            f"{redacted} harvested texts hold placeholders such as <email>: the log redacts (deploy.redact_log)"
+        )
+    if not findings.learns and harvest.rows:
+        told.append(
+            "corrections are gathered but not learned, so they are no reason to retrain (prepare.feedback: false)"
+        )
     return told
 
 

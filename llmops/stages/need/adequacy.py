@@ -20,6 +20,8 @@ Z95 = 1.959964
 """97.5 % quantile of the normal distribution."""
 ROWS_FOR_TARGET = ((0.834, 10), (0.900, 30), (1.0, 130))
 """Up to this accuracy, so many training rows a class; see the module."""
+FEW_ERRORS = 0.001
+"""Share of errors that even the best model is taken to make."""
 FEW_TEST_ROWS = 5
 """A class with fewer test rows than this can hardly be seen to fail."""
 
@@ -58,12 +60,12 @@ def rows_for_margin(share: float, margin: float) -> int:
 
 def standard_error(share: float, rows: int) -> float:
     """Standard error of the difference between two models of about this accuracy on the same `rows` rows."""
-    return math.sqrt(max(1 - share, 1 / max(rows, 1)) / max(rows, 1))
+    return math.sqrt(max(1 - share, FEW_ERRORS) / max(rows, 1))
 
 
 def rows_for_difference(share: float, difference: float) -> int:
     """Test rows from which the standard error is no larger than `difference`. 0 asks for what no test set can show."""
-    return math.ceil(max(1 - share, 0.001) / difference**2) if difference > 0 else 0
+    return math.ceil(max(1 - share, FEW_ERRORS) / difference**2) if difference > 0 else 0
 
 
 def margin_warning(no_worse_by: float, share: float, rows: int) -> str | None:
@@ -77,8 +79,8 @@ def margin_warning(no_worse_by: float, share: float, rows: int) -> str | None:
     needed = rows_for_difference(share, no_worse_by)
     do = f"about {needed:,} test rows would show it" if needed else "no test set can show a difference of 0"
     return (
-        f"the gate champion.no_worse_by {no_worse_by:g} is finer than {rows:,} test rows can show: the standard error of the"
-        f" difference is {error:.4f}; {do}, or allow {math.ceil(error * 1000) / 1000:g}"
+        f"the gate champion.no_worse_by {no_worse_by:g} is finer than {rows:,} test rows can show: the standard error"
+        f" of the difference is {error:.4f}; {do}, or allow {math.ceil(error * 1000) / 1000:g}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What training and tuning will take on this machine: reckoned up from the learner's probe, and compared with the limits."""
+"""What training and tuning will take on this machine: from the learner's probe, compared with the limits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tuning_s(tune: Any, estimate: Estimate) -> float:
     if tune is None:
         return 0.0
     whole = (tune.trials - 1) * estimate["train_s"]
-    return whole if tune.seconds is None else min(whole, tune.seconds + estimate["epoch_s"])
+    return float(whole if tune.seconds is None else min(whole, tune.seconds + estimate["epoch_s"]))
 
 
 def refuse_what_cannot_fit(need: NeedSection, estimate: Estimate, memory_mb: float, disk_mb: float) -> None:
@@ -77,8 +77,8 @@ def refuse_what_cannot_fit(need: NeedSection, estimate: Estimate, memory_mb: flo
     hours = (estimate["train_s"] + estimate["tune_s"]) / 3600
     if need.max_hours is not None and hours > need.max_hours:
         raise MachineError(
-            f"training ({estimate['train_s']:,.0f} s) and tuning ({estimate['tune_s']:,.0f} s) would take about {hours:.3g} hours;"
-            f" need.max_hours allows {need.max_hours:g}",
+            f"training ({estimate['train_s']:,.0f} s) and tuning ({estimate['tune_s']:,.0f} s) would take about"
+            f" {hours:.3g} hours; need.max_hours allows {need.max_hours:g}",
             "need.max_hours",
             "lower `train.epochs` or `tune.trials`, set `tune.seconds`, or take a smaller `train.model`",
         )

@@ -1,6 +1,7 @@
-"""The rows as `need` sees them, before prepare: read, cleaned, put where the hash will put them. Good enough to foresee by.
+"""The rows as `need` sees them, before prepare: read, cleaned, put where the hash will put them.
 
-Near-duplicates, groups, time, and the harvest of feedback are left to prepare, so counts may differ a little.
+Good enough to foresee by: near-duplicates, groups, time, and the harvest of feedback are left to prepare, so counts
+may differ a little.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stage `need`: is there enough data, will the plan fit and how long will it take, what must hold, what must be beaten."""
+"""The stage `need`: is there enough data, will the plan fit, how long will it take, what must hold and be beaten."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ def headline(need: NeedSection, numbers: Mapping[str, Number]) -> str:
 
 
 def target_of(accept: Mapping[str, Any], baseline: Mapping[str, Any]) -> float:
-    """The accuracy to expect: what a gate asks for, or what the baseline reaches already."""
+    """The accuracy that rows are counted for: what the strictest gate asks for, else what the baseline reaches."""
     asked = [accept[gate]["at_least"] for gate in ("accuracy", "f1_macro", "balanced_accuracy") if accept.get(gate)]
-    return max([value for value in asked if value is not None] + [baseline["valid"] or 0.5])
+    return max((float(value) for value in asked if value is not None), default=float(baseline["valid"] or 0.5))
 
 
 def class_table(sample: Sample, wanted: int) -> Table:
@@ -185,6 +185,7 @@ def warnings(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, A
     whole, half = baseline["valid"], baseline["valid_half"]
     if whole is not None and half is not None and whole - half > 0.02:
         said.append(
-            f"more rows would help: with half of them the baseline reaches {half:.3f}, with all {whole:.3f} on validation"
+            f"more rows would help: on validation the baseline reaches {half:.3f} with half of them,"
+            f" {whole:.3f} with all"
         )
     return [line for line in said if line]

@@ -22,7 +22,9 @@ ATTEMPTS = 4  # tries at a text that is new, for each wanted copy
 SYNONYM_SHARE = 0.3  # of the words that have a synonym
 
 
-def augment(rows: list[Row], step: AugmentStep, seed: int, taken: set[str], synonyms: Synonyms, clean: Clean) -> list[Row]:
+def augment(
+    rows: list[Row], step: AugmentStep, seed: int, taken: set[str], synonyms: Synonyms, clean: Clean
+) -> list[Row]:
     """New rows made from `rows`, each with "made_from", the id of its original.
 
     `taken` holds the normalised texts that no new row may equal (all splits'); it grows. `clean` is what every text

@@ -27,7 +27,8 @@ def settle_conflicts(rows: list[Row], dropped: Dropped) -> tuple[list[Row], list
     for row in rows:
         votes.setdefault(row["key"], Counter())[row["label"]] += row.get("votes", 1)
     winners = {key: _winner(counts) for key, counts in votes.items() if len(counts) > 1}
-    kept, told = [], {}
+    kept: list[Row] = []
+    told: dict[str, Conflict] = {}
     for row in rows:
         winner = winners.get(row["key"], row["label"])
         if row["key"] in winners:

@@ -14,7 +14,9 @@ from llmops.stages.prepare.rows import write_jsonl
 FORMAT = 1
 
 
-def encode(splits: dict[str, list[Row]], encoder: Encoder, cleaning: CleanStep, harvest_rows: int, out: Path) -> dict[str, Any]:
+def encode(
+    splits: dict[str, list[Row]], encoder: Encoder, cleaning: CleanStep, harvest_rows: int, out: Path
+) -> dict[str, Any]:
     """Write the data set into the new folder `out`; returns the encoder's figures ("max_tokens", "cut" ...).
 
     `harvest_rows` is how many rows feedback's harvest had when this data set was made, whether or not they were

@@ -71,16 +71,21 @@ class Gathering:
 
     def read(self) -> None:
         """Read and clean the sources and the test file."""
-        extra = {self.step.by: str(getattr(self.step, self.step.by))} if self.step.by != "row" else {}
+        by: str = self.step.by
+        extra = {by: str(getattr(self.step, by))} if by != "row" else {}
         loaded = self._load(self.section.sources, extra)
-        self.job.room.say(f"read {loaded.read:,} rows from {len(loaded.notes)} source{'s' if len(loaded.notes) > 1 else ''}")
+        self.job.room.say(
+            f"read {loaded.read:,} rows from {len(loaded.notes)} source{'s' if len(loaded.notes) > 1 else ''}"
+        )
         self.sources = self._cleaned(loaded.rows)
         if self.step.test_file:
             self.test = self._cleaned(self._load([self.step.test_file], {}).rows)
 
     def _load(self, sources: Sequence[str | SourceSection], extra: dict[str, str]) -> Examples:
         job = self.job
-        loaded = load_examples(sources, job.places.root, job.task, job.sections["task"], self.section.max_bad_rows, extra)
+        loaded = load_examples(
+            sources, job.places.root, job.task, job.sections["task"], self.section.max_bad_rows, extra
+        )
         self.result.loaded.append(loaded)
         for bad in loaded.bad:
             text = clean(bad.text, self.cleaning)
@@ -106,8 +111,9 @@ class Gathering:
         if also > limit * len(rows):
             first = next(row for row in rows if row["key"] in in_test)
             raise DataError(
-                f"{also:,} of {len(rows):,} training rows ({also / len(rows):.1%}) also stand in {self.step.test_file}: "
-                f"such a test would measure memory. Up to {limit:.0%} are dropped, more is taken for a mistake.",
+                f"{also:,} of {len(rows):,} training rows ({also / len(rows):.1%}) also stand in "
+                f"{self.step.test_file}: such a test would measure memory. "
+                f"Up to {limit:.0%} are dropped, more is taken for a mistake.",
                 where=f"{first['origin']} = {in_test[first['key']]}",
                 do="take the test rows out of the sources, or leave out `test_file` and let llmops split",
             )
@@ -173,7 +179,7 @@ class Gathering:
             if unknown and split == "test" and self.step.test_file:
                 labels = sorted({row["label"] for row in unknown})
                 raise DataError(
-                    f"{self.step.test_file} has {len(labels)} label(s) that no training row has: {', '.join(labels[:5])}.",
+                    f"{self.step.test_file} has labels that no training row has: {', '.join(labels[:5])}.",
                     where=unknown[0]["origin"],
                     do="add training rows for them; rows that belong to no class need their label as `task.outside`",
                 )
@@ -186,7 +192,9 @@ class Gathering:
         splits = self.result.splits
         labels = sorted({row["label"] for row in splits["train"]})
         names = ", ".join(note.name for note in self.result.loaded[0].notes)
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in self.result.dropped.by_reason().items()) or "nothing dropped"
+        reasons = (
+            ", ".join(f"{reason} {n:,}" for reason, n in self.result.dropped.by_reason().items()) or "nothing dropped"
+        )
         if len(labels) < 2:
             only = f"only the class `{labels[0]}`" if labels else "no rows"
             raise DataError(

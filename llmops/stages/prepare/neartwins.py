@@ -17,7 +17,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the usual mul
 
 
 class NearIndex:
-    """Texts by their shingles; `offer` and `twin` find the earliest one whose Jaccard similarity is `similarity` or more.
+    """Texts by their shingles; `offer` and `twin` find the earliest whose Jaccard similarity is `similarity` or more.
 
     Prefix filtering (Chaudhuri et al. 2006; Bayardo et al. 2007): two sets that similar must share one of their
     few rarest shingles, so only rows that do are compared, exactly. Unlike MinHash, which proposes by chance, this

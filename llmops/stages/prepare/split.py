@@ -93,7 +93,7 @@ class Splitter:
         return splits
 
     def _by_time(self, rows: list[Row]) -> dict[str, list[Row]]:
-        """The newest share of rows tests, the next newest validates. Rows of one moment go by the hash of their text."""
+        """The newest share of rows tests, the next newest validates; one moment's rows go by their hash."""
         moments = [moment(row["time"], row["origin"]) for row in rows]
         if len({kind for kind, _ in moments}) > 1:
             raise DataError(

@@ -56,10 +56,18 @@ def _tables(
     found: Gathered, splits: Splits, counts: dict[str, Counter[str]], classes: list[str], outside: str | None
 ) -> list[Table]:
     labels = [*classes[:CLASSES_SHOWN], *([outside] if outside else [])]
-    title = "Rows by class" + (f" (the {CLASSES_SHOWN} largest of {len(classes)})" if len(classes) > CLASSES_SHOWN else "")
-    tables = [Table(title, ["class", *splits], [[label, *(counts[split][label] for split in splits)] for label in labels])]
+    title = "Rows by class" + (
+        f" (the {CLASSES_SHOWN} largest of {len(classes)})" if len(classes) > CLASSES_SHOWN else ""
+    )
+    tables = [
+        Table(title, ["class", *splits], [[label, *(counts[split][label] for split in splits)] for label in labels])
+    ]
     if reasons := found.dropped.by_reason():
-        tables.append(Table("Dropped rows (each stands in dropped.jsonl)", ["reason", "rows"], [[r, n] for r, n in reasons.items()]))
+        tables.append(
+            Table(
+                "Dropped rows (each stands in dropped.jsonl)", ["reason", "rows"], [[r, n] for r, n in reasons.items()]
+            )
+        )
     notes = [note for loaded in found.loaded for note in loaded.notes]
     sources: list[list[Number]] = [[n.name, n.rows, n.bad, n.encoding or "-", n.delimiter or "-"] for n in notes]
     tables.append(Table("Sources", ["source", "rows", "unreadable", "encoding", "delimiter"], sources))
@@ -96,9 +104,6 @@ def _conflicts(found: Gathered) -> Table:
 def _warnings(
     found: Gathered, splits: Splits, counts: dict[str, Counter[str]], classes: list[str], figures: dict[str, Any]
 ) -> list[str]:
-    tiny = [label for label in classes if counts["train"][label] < FEW]
-    most, least = counts["train"][classes[0]], counts["train"][classes[-1]]
-    look_alike = _look_alike(classes)
     lost = {row["label"] for row in found.dropped.rows if row["reason"] == "label_not_in_train"}
     guessed = [f"{n.name} ({n.encoding})" for loaded in found.loaded for n in loaded.notes if n.encoding_found]
     cut, every = figures.get("cut", 0), sum(map(len, splits.values()))
@@ -107,16 +112,33 @@ def _warnings(
         (any(loaded.bad for loaded in found.loaded), _bad_rows(found)),
         (lost, f"left out, since no training row has them: {_few(lost)}"),
         (not splits["test"], "the test split is empty; nothing can be measured on it"),
+        (found.conflicts, f"texts with several labels: {len(found.conflicts):,}; see the table"),
+        (found.near_test, f"test rows with a near twin in training: {len(found.near_test):,}; they stay"),
+        (
+            cut > CUT_SHARE * every,
+            f"{cut:,} of {every:,} texts are longer than {figures.get('max_tokens')} tokens and were cut; "
+            "raise `task.max_tokens` if the end matters",
+        ),
+    ]
+    return [line for due, line in said if due] + _class_warnings(counts, classes)
+
+
+def _class_warnings(counts: dict[str, Counter[str]], classes: list[str]) -> list[str]:
+    """What deserves an eye about the classes, the largest of which comes first in `classes`."""
+    tiny = [label for label in classes if counts["train"][label] < FEW]
+    most, least = counts["train"][classes[0]], counts["train"][classes[-1]]
+    look_alike = _look_alike(classes)
+    missing = {split: _without(counts, classes, split) for split in ("valid", "test")}
+    said = [
         (tiny, f"fewer than {FEW} training rows: {_few(tiny)}"),
-        *((_without(counts, classes, split), f"no {split} row: {_few(_without(counts, classes, split))}") for split in ("valid", "test")),
-        (most >= IMBALANCE * least, f"imbalance: `{classes[0]}` has {most:,} training rows, `{classes[-1]}` {least:,}; "
-         "consider `train.class_weights: balanced` and `task.metric: f1_macro`"),
+        *((labels, f"no {split} row: {_few(labels)}") for split, labels in missing.items()),
+        (
+            most >= IMBALANCE * least,
+            f"imbalance: `{classes[0]}` has {most:,} training rows, `{classes[-1]}` {least:,}; "
+            "consider `train.class_weights: balanced` and `task.metric: f1_macro`",
+        ),
         (look_alike, f"labels that differ only in case or spaces: {_few(look_alike)}"),
-        (found.conflicts, f"{len(found.conflicts):,} texts carried several labels; see the table"),
-        (found.near_test, f"{len(found.near_test):,} test rows have a near twin in training; they stay"),
-        (cut > CUT_SHARE * every, f"{cut:,} of {every:,} texts are longer than {figures.get('max_tokens')} tokens and were cut; "
-         "raise `task.max_tokens` if the end matters"),
-    ]  # fmt: skip
+    ]
     return [line for due, line in said if due]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmops.core.artifact import write_json
 from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Places, Task
 from llmops.core.report import Curve, Number, Report, Table
@@ -39,6 +40,7 @@ class TrainStage:
         learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
         result = learner.train(job.inputs["dataset"], job.room.work, job.room)
         learner.save(job.room.out / "model")
+        write_json(job.room.out / "model" / "history.json", told_history(result))
         brief = read_brief(job.inputs.get("brief"))
         numbers = figures(result, brief)
         metric = job.sections["task"].plain()["metric"]
@@ -49,6 +51,12 @@ class TrainStage:
             curves=curves(result, metric),
             warnings=warnings(metric, result, numbers),
         )
+
+
+def told_history(result: dict[str, Any]) -> dict[str, Any]:
+    """What tune takes as its first trial; without seconds, which never repeat: equal models are equal folders."""
+    history = [{name: value for name, value in row.items() if name != "seconds"} for row in result["history"]]
+    return {"metrics": result["metrics"], "history": history}
 
 
 def read_brief(path: Path | None) -> dict[str, Any]:

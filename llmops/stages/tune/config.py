@@ -44,6 +44,7 @@ class TuneSection(Section):
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     """Bayesian (tree-structured Parzen estimators, Bergstra et al. 2011), random, or every combination."""
     pruner: Literal["median", "halving", "none"] = "median"
-    """What stops bad trials early: below the median of earlier trials, or successive halving (Jamieson and Talwalkar 2016)."""
+    """What stops bad trials early: below the median of earlier trials, or successive
+    halving (Jamieson and Talwalkar 2016)."""
     grid_points: int = Field(3, ge=2, le=100)
     """Grid search: points on each `log` or `uniform` axis."""

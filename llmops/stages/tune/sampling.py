@@ -34,12 +34,14 @@ class SeededSampler(BaseSampler):
         return self._make(int.from_bytes(digest[:4], "big"))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._inner(trial).infer_relative_search_space(study, trial)
+        space: dict[str, BaseDistribution] = self._inner(trial).infer_relative_search_space(study, trial)
+        return space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._inner(trial).sample_relative(study, trial, search_space)
+        picks: dict[str, Any] = self._inner(trial).sample_relative(study, trial, search_space)
+        return picks
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -79,8 +79,8 @@ def report(search: Search, winner: FrozenTrial) -> Report:
 def headline(search: Search, winner: FrozenTrial, own: float, best: float) -> str:
     """The outcome in one sentence."""
     if winner.number == 0:
-        return f"no trial of {len(search.trials)} beat the trained model's {search.metric} of {own:.4f} on validation; it is kept"
-    return f"trial {winner.number} replaces the trained model: {search.metric} {best:.4f} on validation instead of {own:.4f}"
+        return f"none of {len(search.trials) - 1} trials beat the trained model: {search.metric} {own:.4f} on validation"
+    return f"trial {winner.number} replaces the trained model: {search.metric} {best:.4f}, not {own:.4f}, on validation"
 
 
 def table(search: Search, trials: list[FrozenTrial]) -> Table:

@@ -15,11 +15,11 @@ SCRATCH = ("bag-of-words", "text-cnn", "bilstm", "transformer")
 class LoraSection(Section):
     """Low-rank adapters (Hu et al. 2021): small matrices are trained, the pretrained weights stay."""
 
-    rank: int = Field(8, ge=1, le=1024)
+    rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the adapters."""
-    alpha: float = Field(16.0, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
     """Scale of the adapters' output: alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the adapters."""
 
 
@@ -49,7 +49,7 @@ class TextTrainSection(FitSection):
     a hub name, a local folder, or the name of a model that an installed package carries."""
     method: Literal["full", "lora", "frozen"] = "full"
     """Pretrained encoders only: train all weights, train adapters, or train only the head."""
-    lora: LoraSection = Field(default_factory=LoraSection)
+    lora: LoraSection = LoraSection()
     """Settings of `method: lora`."""
     pooling: Literal["mean", "first"] = "mean"
     """Pretrained encoders and transformer: a text's vector is the mean of its tokens' or the first token's."""
@@ -57,6 +57,8 @@ class TextTrainSection(FitSection):
     """Learning rate of a pretrained encoder's new head; default ten times `learning_rate`, at most 1e-2."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout before the head (and inside networks trained from scratch)."""
+    encoder_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout inside a pretrained encoder. 0 lets attention use a faster kernel: a step takes a third less time."""
     word_dropout: float = Field(0.0, ge=0, lt=1)
     """bag-of-words and text-cnn: share of words left out at random in each step (Iyyer et al. 2015)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,14 +11,12 @@ import torch
 from llmops.core.errors import DataError
 from llmops.core.protocols import Room
 from llmops.engine.device import seed_everything
-from llmops.engine.fit import State, fit
+from llmops.engine.fit import fit
 from llmops.engine.ragged import Ragged
 from llmops.nets.build import PRETRAINED
 from llmops.nets.slicing import shallower
+from llmops.tasks.text_classification.classifier import Classifier
 from llmops.tasks.text_classification.problem import DistilProblem
-
-if TYPE_CHECKING:
-    from llmops.tasks.text_classification.learner import TextClassifier
 
 LAYERED = (PRETRAINED, "transformer")
 
@@ -32,8 +30,8 @@ class DistilSettings(Protocol):
 
 
 def distil(
-    teacher: TextClassifier, dataset: Path, teacher_logits: np.ndarray, section: DistilSettings, work: Path, room: Room
-) -> TextClassifier:
+    teacher: Classifier, dataset: Path, teacher_logits: np.ndarray, section: DistilSettings, work: Path, room: Room
+) -> Classifier:
     """A student with `section.layers` evenly spaced layers of the teacher, trained on softened answers and labels.
 
     `teacher_logits` is the teacher's float32 [train rows, classes]. DataError when the teacher has no layers to
@@ -48,13 +46,14 @@ def distil(
     problem.teacher = torch.from_numpy(teacher_logits.astype(np.float32)).to(problem.device)
     problem.temperature = section.temperature
     # the head is not new, so it learns no faster than the layers
-    state: State = fit(problem, student.settings, student.settings.learning_rate, student.seed, work, room)
+    problem.head_rate = student.settings.learning_rate
+    state = fit(problem, student.settings, student.seed, work, room)
     student.keep(problem)
     room.say(f"student with {section.layers} layers: {student.section.metric} {state.best:.4f} on validation")
     return student
 
 
-def student_of(teacher: TextClassifier, layers: int, epochs: int) -> TextClassifier:
+def student_of(teacher: Classifier, layers: int, epochs: int) -> Classifier:
     """An untrained student: a shallower copy of the teacher's network, to be trained in full."""
     plan = dict(teacher.plan)
     if plan["kind"] not in LAYERED:

@@ -60,7 +60,7 @@ class TextEncoder:
         labels = sorted({row["label"] for row in splits["train"]} - {self.section.outside})
         if len(labels) < 2:
             raise DataError(
-                f"The training rows have {len(labels)} class{'es' if len(labels) != 1 else ''}; a classifier needs two or more.",
+                f"A classifier needs two classes or more; the training rows have {len(labels)}.",
                 do="check `task.label`, and that the sources hold rows of every class.",
             )
         known = {*labels, self.section.outside}

@@ -1,209 +1,26 @@
-"""TextClassifier: the Learner of text classification: train, predict, save, load, export, distil, probe."""
+"""TextClassifier: the Learner of text classification: a classifier that also distils and foresees its training."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from llmops.core.artifact import write_json, write_whole
-from llmops.core.errors import DataError, LlmopsError
-from llmops.core.protocols import Listener, Room, Row
-from llmops.engine.batching import padding_share, plan_epoch
-from llmops.engine.checkpoint import write_tensors
-from llmops.engine.device import choose_device, seed_everything
-from llmops.engine.fit import State, fit
-from llmops.engine.ragged import Ragged
-from llmops.nets.adapters import merge_lora
-from llmops.nets.build import PRETRAINED, build
-from llmops.nets.encoder import PretrainedClassifier
-from llmops.nets.export import export_onnx
-from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
-from llmops.tasks.text_classification.networks import architecture, fresh_network
-from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
-from llmops.tasks.text_classification.tokenizer import pad_id
-
-FORMAT = 1
+from llmops.core.protocols import Room, Row
+from llmops.tasks.text_classification.classifier import Classifier
+from llmops.tasks.text_classification.distil import DistilSettings, distil
+from llmops.tasks.text_classification.probe import probe
 
 
-class TextClassifier:
-    """A text classifier; `train` or `load` first, the rest after."""
+class TextClassifier(Classifier):
+    """What `need`, `train`, `tune` and `compress` train with."""
 
-    def __init__(self, section: TextClassificationSection, train: TextTrainSection, seed: int) -> None:
-        self.section, self.settings, self.seed = section, train, seed
-        self.network: nn.Module | None = None
-        self.plan: dict[str, Any] = {}
-        """The network's architecture."""
-        self.labels: list[str] = []
-        self.tokenizer_json = ""
-
-    def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
-        """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
-
-        Returns {"metrics" (best epoch, validation), "history", "curve", "best_epoch", "seconds", "rows_per_s",
-        "peak_memory_mb", "parameters", "padding" (share of cells), "epochs"}.
-        """
-        seed_everything(self.seed)
-        problem = self.problem(dataset)
-        # building a network draws random numbers; how many must not decide what the training draws
-        seed_everything(self.seed)
-        state = fit(problem, self.settings, self.settings.head_rate(), self.seed, work, room, listener)
-        self.keep(problem)
-        return self.summary(state, problem)
-
-    def problem(self, dataset: Path) -> TextProblem:
-        """The fresh network with the data set's rows, ready for the engine."""
-        self.adopt(dataset)
-        train, valid = (Ragged.read(dataset / f"{split}.safetensors") for split in ("train", "valid"))
-        if not len(train) or not (valid.labels >= 0).any():
-            raise DataError(
-                "There are no rows to train or to validate on.",
-                str(dataset),
-                "give more rows, or a larger `split.valid`.",
-            )
-        return self.pose(train, valid)
-
-    def pose(self, train: Ragged, valid: Ragged) -> TextProblem:
-        """The fresh network with these rows; `adopt` first."""
-        kind = FrozenProblem if self.settings.method == "frozen" else TextProblem
-        network = fresh_network(self.settings, self.plan)
-        return kind(network, train, valid, self.settings, self.section.metric, self.pad(), self.device())
-
-    def adopt(self, dataset: Path) -> None:
-        """Take over a data set's labels and tokenizer, and plan the network for them."""
-        try:
-            self.labels = json.loads((dataset / "labels.json").read_bytes())
-            self.tokenizer_json = (dataset / "tokenizer.json").read_text(encoding="utf-8")
-        except (OSError, ValueError) as problem:
-            raise DataError(f"The data set cannot be read: {problem}", str(dataset), "run prepare again.") from problem
-        self.plan = architecture(
-            self.settings, self.tokenizer().get_vocab_size(), len(self.labels), self.section.max_tokens
-        )
-
-    def tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_str(self.tokenizer_json)
-
-    def pad(self) -> int:
-        return pad_id(self.tokenizer())
-
-    def device(self) -> torch.device:
-        return choose_device(self.settings.device)
-
-    def keep(self, problem: TextProblem) -> None:
-        """Take the trained network over from a problem: whole embedding, adapters melted in."""
-        problem.finish()
-        network = problem.network
-        if isinstance(network, PretrainedClassifier):
-            network.encoder = merge_lora(network.encoder)
-        self.network = network.requires_grad_(True).eval()
-
-    def summary(self, state: State, problem: TextProblem) -> dict[str, Any]:
-        best = next(row for row in state.history if row["epoch"] == state.best_epoch)
-        batches = plan_epoch(problem.lengths, self.settings.batch_size, self.seed, 1)
-        return {
-            "metrics": {
-                name: best[name] for name in ("accuracy", "f1_macro", "f1_weighted", "balanced_accuracy", "valid_loss")
-            },
-            "history": state.history,
-            "curve": state.curve,
-            "best_epoch": state.best_epoch,
-            "epochs": len(state.history),
-            "seconds": state.seconds,
-            "rows_per_s": state.rows / max(1e-9, state.seconds),
-            "peak_memory_mb": state.peak_memory_mb,
-            "parameters": self.parameters(),
-            "padding": padding_share(problem.lengths, batches),
-        }
-
-    def trained(self) -> nn.Module:
-        if self.network is None:
-            raise LlmopsError("a classifier was used before it was trained or loaded")
-        return self.network
-
-    def parameters(self) -> int:
-        """Weights in the network."""
-        return sum(value.numel() for value in self.trained().parameters())
-
-    def predict(self, dataset: Path, split: str) -> np.ndarray:
-        """Logits for a split of a data set, float32 [rows, classes], in the split's order."""
-        return self.score(Ragged.read(dataset / f"{split}.safetensors"))
-
-    def score(self, data: Ragged) -> np.ndarray:
-        """Logits for encoded rows, float32 [rows, classes]."""
-        network, device, pad = self.trained().to(self.device()).eval(), self.device(), self.pad()
-
-        def answer(rows: np.ndarray) -> torch.Tensor:
-            tokens, mask = data.padded(rows, pad)
-            return network(
-                torch.from_numpy(tokens).to(device), None if mask is None else torch.from_numpy(mask).to(device)
-            )
-
-        return score(answer, data.lengths) if len(data) else np.zeros((0, len(self.labels)), np.float32)
-
-    def save(self, folder: Path) -> None:
-        """Write model.safetensors, model.json, tokenizer.json and, for a pretrained encoder, its config.json."""
-        network = self.trained()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(folder / "model.safetensors", {name: value.cpu() for name, value in network.state_dict().items()})
-        write_whole(folder / "tokenizer.json", self.tokenizer_json)
-        if isinstance(network, PretrainedClassifier):
-            write_whole(folder / "config.json", network.encoder.config.to_json_string(use_diff=False))
-        write_json(
-            folder / "model.json",
-            {
-                "format": FORMAT,
-                "model": self.settings.model,
-                "train": self.settings.plain(),
-                "labels": self.labels,
-                "architecture": self.plan,
-            },
-        )
-
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote; needs no hub. Raises DataError when it is missing, torn or newer than this llmops."""
-        from safetensors.torch import load_file
-
-        try:
-            about = json.loads((folder / "model.json").read_bytes())
-            if about["format"] > FORMAT:
-                raise DataError(
-                    f"The model has format {about['format']}, this llmops knows {FORMAT}.",
-                    str(folder),
-                    "upgrade llmops.",
-                )
-            self.settings = TextTrainSection(**about["train"])
-            self.labels, self.plan = about["labels"], about["architecture"]
-            self.tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            config = json.loads((folder / "config.json").read_bytes()) if self.plan["kind"] == PRETRAINED else None
-            network = build(self.plan, config)
-            network.load_state_dict(load_file(folder / "model.safetensors"))
-        except DataError:
-            raise
-        except Exception as problem:
-            raise DataError(f"The model cannot be read: {problem}", str(folder), "run train again.") from problem
-        self.network = network.eval()
-
-    def export(self, folder: Path) -> list[Path]:
-        """Write the float32 ONNX form, model.onnx: int64 tokens and mask [batch, length] -> float32 logits."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "model.onnx"
-        export_onnx(self.trained(), path)
-        return [path]
-
-    def distil(self, dataset: Path, teacher_logits: np.ndarray, section: Any, work: Path, room: Room) -> TextClassifier:
+    def distil(
+        self, dataset: Path, teacher_logits: np.ndarray, section: DistilSettings, work: Path, room: Room
+    ) -> Classifier:
         """A new, shallower classifier that learnt this one's answers; see distil.py."""
-        from llmops.tasks.text_classification.distil import distil
-
         return distil(self, dataset, teacher_logits, section, work, room)
 
     def probe(self, source: Path | list[Row], seconds: float, room: Room) -> dict[str, float]:
         """What the training would take here, from a few real steps; see probe.py."""
-        from llmops.tasks.text_classification.probe import probe
-
         return probe(self, source, seconds, room)

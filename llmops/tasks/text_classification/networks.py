@@ -12,8 +12,8 @@ from llmops.nets.encoder import PretrainedClassifier, load_encoder
 from llmops.nets.pretrained import find
 from llmops.tasks.text_classification.config import TextTrainSection
 
-PAIRS = 32_768
-"""Buckets for word pairs (bag-of-words)."""
+PAIRS = 4
+"""Buckets for word pairs (bag-of-words), as a multiple of the vocabulary."""
 FILTERS = 2
 """Filters of each width (text-cnn), as a multiple of the embeddings' size."""
 
@@ -24,7 +24,7 @@ def architecture(train: TextTrainSection, vocabulary: int, classes: int, max_tok
         return {"kind": PRETRAINED, "classes": classes, "pooling": train.pooling, "dropout": train.dropout}
     shared = {"vocabulary": vocabulary, "classes": classes, "width": train.width, "dropout": train.dropout}
     own: dict[str, dict[str, Any]] = {
-        "bag-of-words": {"pairs": PAIRS, "word_dropout": train.word_dropout},
+        "bag-of-words": {"pairs": PAIRS * vocabulary, "word_dropout": train.word_dropout},
         "text-cnn": {"filters": FILTERS * train.width, "word_dropout": train.word_dropout},
         "bilstm": {"layers": train.layers},
         "transformer": {"layers": train.layers, "pooling": train.pooling, "max_tokens": max_tokens},
@@ -36,7 +36,7 @@ def fresh_network(train: TextTrainSection, plan: dict[str, Any]) -> nn.Module:
     """The network of the architecture `plan`: random, or with the pretrained weights and what `method` asks for."""
     if not train.pretrained:
         return build(plan)
-    encoder = load_encoder(find(train.model))
+    encoder = load_encoder(find(train.model), train.encoder_dropout)
     if train.method == "lora":
         encoder = add_lora(encoder, train.lora.rank, train.lora.alpha, train.lora.dropout)
     elif train.method == "frozen":

@@ -6,7 +6,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,11 +19,9 @@ from llmops.engine.fit import CHECKPOINT_SHARE, Loop
 from llmops.engine.memory import PeakMemory
 from llmops.engine.optim import optimiser_tensors
 from llmops.engine.ragged import Ragged, first_rows
+from llmops.tasks.text_classification.classifier import Classifier
 from llmops.tasks.text_classification.encoder import TextEncoder
 from llmops.tasks.text_classification.problem import TextProblem
-
-if TYPE_CHECKING:
-    from llmops.tasks.text_classification.learner import TextClassifier
 
 VALID_SHARE = 0.1
 """Of a list of rows, which are all to be trained on, this share is also taken for validation."""
@@ -45,7 +42,7 @@ class Bench:
     setup_s: float
 
 
-def probe(learner: TextClassifier, source: Path | list[Row], seconds: float, room: Room) -> dict[str, float]:
+def probe(learner: Classifier, source: Path | list[Row], seconds: float, room: Room) -> dict[str, float]:
     """Run real steps for about `seconds`, the longest batch first, and reckon up the planned training.
 
     `source` is a data set folder, or a list of {"text", "label"} rows that will be trained on. Returns epoch_s,
@@ -55,7 +52,7 @@ def probe(learner: TextClassifier, source: Path | list[Row], seconds: float, roo
     with tempfile.TemporaryDirectory(prefix="llmops-probe-") as scratch, PeakMemory() as memory:
         place = Path(scratch)
         bench = set_up(learner, source, place)
-        loop = Loop(bench.problem, learner.settings, learner.settings.head_rate(), learner.seed, place / "work", room)
+        loop = Loop(bench.problem, learner.settings, learner.seed, place / "work", room)
         steps_s, spread = time_epoch(loop, bench, seconds, room)
         epoch_s = steps_s + time_scoring(bench, seconds / 4)
         best_s, checkpoint_s, disk = time_writing(loop, place)
@@ -76,7 +73,7 @@ def probe(learner: TextClassifier, source: Path | list[Row], seconds: float, roo
     }
 
 
-def set_up(learner: TextClassifier, source: Path | list[Row], place: Path) -> Bench:
+def set_up(learner: Classifier, source: Path | list[Row], place: Path) -> Bench:
     """Encode if need be, build the network. A frozen encoder's vectors are computed for a sample, and reckoned up."""
     began = time.perf_counter()
     dataset = source if isinstance(source, Path) else encode(learner, source, place / "dataset")
@@ -92,7 +89,7 @@ def set_up(learner: TextClassifier, source: Path | list[Row], place: Path) -> Be
     return Bench(problem, np.ones(len(train), np.int64), np.ones(len(valid), np.int64), took * share)
 
 
-def encode(learner: TextClassifier, rows: list[Row], out: Path) -> Path:
+def encode(learner: Classifier, rows: list[Row], out: Path) -> Path:
     """A throwaway data set from rows, encoded as prepare would."""
     inside = [row for row in rows if row["label"] != learner.section.outside]
     splits = {"train": inside, "valid": inside[:: round(1 / VALID_SHARE)]}

@@ -32,6 +32,7 @@ class TextProblem:
         device: torch.device,
     ) -> None:
         self.settings, self.metric, self.pad, self.device = settings, metric, pad, device
+        self.head_rate = settings.head_rate()
         self.train, self.valid = train, valid
         self.slice = self.sliced(network) if settings.pretrained and settings.method == "full" else None
         self.network = network.to(device)

@@ -1,0 +1,111 @@
+"""A look at data that nobody described: its columns, classes, lengths and language, for a first config."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmops.core.errors import DataError
+from llmops.core.protocols import Row
+from llmops.records.config import SourceSection
+from llmops.records.profile import columns_of, label_columns, language, text_columns
+from llmops.records.readers import ENDINGS, read
+from llmops.records.reading import Reading, missing_column
+
+LOOKED_AT = 200_000  # rows
+SAMPLE = 2_000  # rows by which columns and language are judged
+OUTSIDE = {"out_of_scope", "outofscope", "oos"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen in the data: the texts and labels of whole rows, and the columns they were taken from."""
+
+    reading: Reading
+    texts: list[str]
+    labels: Counter[str]
+    text: str
+    label: str
+    other_texts: list[str]
+    other_labels: list[str]
+    bad_share: float
+    language: str
+
+    @property
+    def rows(self) -> int:
+        return len(self.texts)
+
+    @property
+    def length(self) -> float:
+        return sum(map(len, self.texts)) / len(self.texts)
+
+    @property
+    def long(self) -> int:
+        return sorted(map(len, self.texts))[int(0.95 * (len(self.texts) - 1))]
+
+    @property
+    def outside(self) -> str | None:
+        return next((label for label in self.labels if re.sub(r"[\s-]+", "_", label.casefold()) in OUTSIDE), None)
+
+    @property
+    def skew(self) -> float:
+        """Rows of the largest class over rows of the smallest."""
+        counts = [n for label, n in self.labels.items() if label != self.outside]
+        return max(counts) / min(counts)
+
+
+def look(data: Path, text: str | None = None, label: str | None = None) -> Look:
+    """Read the data and find out what it holds; see `llmops.starter.draft` for errors."""
+    form = "csv" if data.is_file() and data.suffix.lower() not in ENDINGS else "auto"
+    reading = read(SourceSection(path=str(data), format=form), data.resolve().parent)
+    rows: list[Row] = [row for (row, _), _ in zip(reading, range(LOOKED_AT), strict=False)]
+    if not rows:
+        raise DataError(f"there is not one readable row in {data}.", where=str(data), do="export the data again")
+    columns = columns_of(rows[:: max(1, len(rows) // SAMPLE)] if len(rows) > SAMPLE else rows)
+    names = [column.name for column in columns]
+    for told in filter(None, (text, label)):
+        if told not in names:
+            raise missing_column(told, names, str(data))
+    labels = [label] if label else [column.name for column in label_columns([c for c in columns if c.name != text])]
+    if not labels:
+        raise _nothing("label (a few values that repeat)", data, names, "--label")
+    texts = [text] if text else [column.name for column in text_columns(columns, labels[0])]
+    if not texts:
+        raise _nothing("text", data, names, "--text")
+    return _look(reading, rows, texts, [name for name in labels if name != texts[0]])
+
+
+def _look(reading: Reading, rows: list[Row], texts: list[str], labels: list[str]) -> Look:
+    cells = [(_cell(row.get(texts[0])), _cell(row.get(labels[0]))) for row in rows]
+    whole = [(text, label) for text, label in cells if text and label]
+    if not whole:
+        raise DataError(
+            f"no row of {reading.name} has both a text and a label.", where=reading.name, do="fill the cells"
+        )
+    every = len(rows) + len(reading.bad)
+    kept = [text for text, _ in whole]
+    return Look(
+        reading=reading,
+        texts=kept,
+        labels=Counter(label for _, label in whole),
+        text=texts[0],
+        label=labels[0],
+        other_texts=texts[1:],
+        other_labels=labels[1:],
+        bad_share=1 - len(whole) / every,
+        language=language(kept[:: max(1, len(kept) // SAMPLE)]),
+    )
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _nothing(what: str, data: Path, names: list[str], flag: str) -> DataError:
+    return DataError(
+        f"no column of {data} looks like a {what}; there are {', '.join(names)}.",
+        where=str(data),
+        do=f"name it with {flag} COLUMN",
+    )

@@ -1,0 +1,294 @@
+"""The engine: honest batches, the schedule, checkpoints that survive damage, and resume that is exact after kill -9."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from llmops.core.errors import DataError, MachineError
+from llmops.engine import device
+from llmops.engine.batching import padding_share, plan_epoch, scoring_batches
+from llmops.engine.checkpoint import Checkpoints
+from llmops.engine.config import FitSection
+from llmops.engine.fit import Diverged, fit
+from llmops.engine.optim import course, parameter_groups
+from llmops.engine.ragged import Ragged, first_rows, ragged
+from llmops.engine.state import State
+from tests.rooms import FakeRoom
+
+ROOT = Path(__file__).parent.parent
+ROWS = 60
+
+
+class Line:
+    """A problem for the loop: a small network with dropout fits a line."""
+
+    head_rate = 0.05
+    metric = "fit"
+
+    def __init__(self, values: list[float] | None = None) -> None:
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+        self.x = torch.randn(ROWS, 4)
+        self.y = self.x.sum(1, keepdim=True)
+        self.lengths = np.arange(ROWS) % 7 + 1
+        self.values = values
+
+    def loss(self, rows: np.ndarray) -> torch.Tensor:
+        return nn.functional.mse_loss(self.network(self.x[rows]), self.y[rows])
+
+    def evaluate(self) -> dict[str, float]:
+        if self.values:
+            return {"fit": self.values.pop(0)}
+        return {"fit": -float(nn.functional.mse_loss(self.network(self.x), self.y))}
+
+
+def section(**changes: Any) -> FitSection:
+    return FitSection.model_validate({"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "checkpoint_every_s": 0, **changes})
+
+
+def train(folder: Path, problem: Line | None = None, **changes: Any) -> tuple[Line, State, FakeRoom]:
+    device.seed_everything(3)
+    problem, room = problem or Line(), FakeRoom(folder)
+    return problem, fit(problem, section(**changes), 3, room.work, room), room
+
+
+def weights(problem: Line) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in problem.network.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_an_epoch_has_each_row_once_and_hardly_any_padding() -> None:
+    lengths = np.random.Generator(np.random.PCG64(1)).poisson(12, 1000) + 1
+    plans = [plan_epoch(lengths, 32, 7, epoch) for epoch in (1, 2)]
+    for plan in plans:
+        assert sorted(np.concatenate(plan)) == list(range(1000))
+        assert len(plan) == math.ceil(1000 / 32)
+        assert padding_share(lengths, plan) < 0.03
+    shuffled = [np.random.Generator(np.random.PCG64(2)).permutation(1000)[i : i + 32] for i in range(0, 1000, 32)]
+    assert padding_share(lengths, shuffled) > 0.2, "the measure must see padding where there is some"
+    again = plan_epoch(lengths, 32, 7, 1)
+    assert all(np.array_equal(a, b) for a, b in zip(plans[0], again, strict=True))
+    mates = [{frozenset((a, b)) for batch in plan for a in batch for b in batch if a < b} for plan in plans]
+    assert len(mates[0] & mates[1]) < 0.5 * len(mates[0]), "neighbours must change from epoch to epoch"
+    means = [lengths[batch].mean() for batch in plans[0]]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5, "lengths must not come in order"
+
+
+def test_scoring_covers_each_row_once_in_small_batches() -> None:
+    lengths = np.array([5, 900, 3, 3, 128, 5000] * 60)
+    batches = list(scoring_batches(lengths))
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= 4096 for rows in batches)
+
+
+def test_ragged_pads_only_where_needed_and_survives_the_disk(tmp_path: Path) -> None:
+    data = ragged([[1, 2, 3], [4], [5, 6, 7]], [0, 1, -1])
+    data.write(tmp_path / "x.safetensors")
+    back = Ragged.read(tmp_path / "x.safetensors")
+    tokens, mask = back.padded(np.array([1, 2]), pad=9)
+    assert tokens.tolist() == [[4, 9, 9], [5, 6, 7]]
+    assert mask is not None
+    assert mask.tolist() == [[1, 0, 0], [1, 1, 1]]
+    assert back.padded(np.array([2, 0]), pad=9)[1] is None
+    assert first_rows(back, 2).labels.tolist() == [0, 1]
+    (tmp_path / "x.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:-3])
+    with pytest.raises(DataError, match="cannot be read"):
+        Ragged.read(tmp_path / "x.safetensors")
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    linear = [course(step, 100, 0.1, "linear") for step in range(100)]
+    assert linear[0] == 0.1
+    assert linear[9] == linear[10] == 1.0
+    assert linear[99] == pytest.approx(1 / 90)
+    assert course(55, 100, 0.1, "cosine") == pytest.approx(0.5)
+    assert course(99, 100, 0.1, "constant") == 1.0
+    assert course(0, 100, 0.0, "linear") == 1.0
+
+
+def test_biases_norms_and_embeddings_do_not_decay_and_the_head_has_its_own_rate() -> None:
+    network = nn.ModuleDict({"words": nn.Embedding(5, 4), "norm": nn.LayerNorm(4), "body": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
+    groups = parameter_groups(network, 0.1, 0.7, 0.01)
+    found = {(group["peak"], group["weight_decay"]): sum(p.numel() for p in group["params"]) for group in groups}
+    assert found == {(0.1, 0.0): 20 + 8 + 4, (0.1, 0.01): 16, (0.7, 0.01): 8, (0.7, 0.0): 2}
+
+
+def test_an_absent_device_is_a_machine_error() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has cuda")
+    with pytest.raises(MachineError, match="no cuda"):
+        device.choose_device("cuda")
+
+
+def test_random_state_survives_json() -> None:
+    device.seed_everything(5)
+    state = json.loads(json.dumps(device.random_state()))
+    drawn = [(torch.rand(2).tolist(), np.random.rand(), random.random())]
+    device.restore_random_state(state)
+    drawn.append((torch.rand(2).tolist(), np.random.rand(), random.random()))
+    assert drawn[0] == drawn[1]
+
+
+def test_training_learns_tells_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+    problem, state, room = train(tmp_path, epochs=8)
+    assert state.history[-1]["fit"] > state.history[0]["fit"]
+    assert state.best == max(row["fit"] for row in state.history)
+    problem.network.eval()
+    assert problem.evaluate()["fit"] == pytest.approx(state.best, abs=1e-6)
+    assert [event["epoch"] for event in room.events if event["event"] == "train.epoch"] == list(range(1, 9))
+    assert "s left" in room.bars[0].updates[-1][1]
+    assert room.bars[0].updates[-1][0] == room.bars[0].total == state.step
+    assert state.peak_memory_mb > 10
+
+
+def test_early_stopping_waits_as_told_and_returns_the_best(tmp_path: Path) -> None:
+    problem, state, _ = train(tmp_path, Line([0.1, 0.5, 0.4, 0.5, 0.9]), epochs=5, patience=2)
+    assert [row["epoch"] for row in state.history] == [1, 2, 3, 4], "an equal epoch is no better one"
+    assert state.best_epoch == 4
+    other, again, _ = train(tmp_path / "b", Line([0.1, 0.5, 0.4, 0.4, 0.9]), epochs=5, patience=2)
+    assert again.best_epoch == 2
+    assert not equal(weights(problem), weights(other))
+
+
+def test_a_listener_stops_the_training(tmp_path: Path) -> None:
+    room, seen = FakeRoom(tmp_path), []
+
+    def listener(epoch: int, metrics: dict[str, float]) -> bool:
+        seen.append(epoch)
+        return epoch == 2
+
+    state = fit(Line(), section(), 3, room.work, room, listener)
+    assert seen == [1, 2] == [row["epoch"] for row in state.history]
+
+
+def test_a_loss_that_is_no_number_says_what_to_do(tmp_path: Path) -> None:
+    problem = Line()
+    problem.y[:] = math.nan
+    with pytest.raises(Diverged, match="diverged") as told:
+        train(tmp_path, problem)
+    assert "learning_rate" in told.value.mistakes[0].do
+
+
+def interrupted(folder: Path, at: int) -> None:
+    """A training that ends with an exception at step `at`, after the checkpoints of the steps before it."""
+
+    class Broken(Line):
+        steps = 0
+
+        def loss(self, rows: np.ndarray) -> torch.Tensor:
+            self.steps += 1
+            if self.steps > at:
+                raise KeyboardInterrupt
+            return super().loss(rows)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, Broken())
+
+
+@pytest.mark.parametrize("at", [1, 7, 8, 9, 20, 31])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, at: int) -> None:
+    whole, expected, _ = train(tmp_path / "whole")
+    interrupted(tmp_path / "broken", at)
+    resumed, state, room = train(tmp_path / "broken")
+    assert equal(weights(whole), weights(resumed))
+    assert [row["fit"] for row in state.history] == [row["fit"] for row in expected.history]
+    assert f"step {at} of" in room.said[0]
+
+
+@pytest.mark.parametrize("harm", ["torn tensors", "torn json", "changed json", "no tensors", "changed best"])
+def test_a_damaged_checkpoint_is_left_for_the_one_before(tmp_path: Path, harm: str) -> None:
+    whole, _, _ = train(tmp_path / "whole")
+    interrupted(tmp_path / "broken", 20)
+    folder = tmp_path / "broken" / "work" / "checkpoints"
+    newest = max(folder.glob("step-*.json"))
+    tensors = newest.with_suffix(".safetensors")
+    if harm == "torn tensors":
+        tensors.write_bytes(tensors.read_bytes()[:-100])
+    elif harm == "torn json":
+        newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    elif harm == "changed json":
+        newest.write_text(newest.read_text().replace('"step": 20', '"step": 21'))
+    elif harm == "no tensors":
+        tensors.unlink()
+    else:
+        best = max(folder.glob("best-*.safetensors"))
+        best.write_bytes(best.read_bytes()[:-4] + b"\x00\x01\x02\x03")
+    resumed, _, room = train(tmp_path / "broken")
+    assert equal(weights(whole), weights(resumed))
+    # every kept checkpoint points to the same best file: without it the training begins anew, and still ends equal
+    assert (not room.said) if harm == "changed best" else ("step 19 of" in room.said[0])
+
+
+def test_checkpoints_of_another_training_are_not_taken(tmp_path: Path) -> None:
+    interrupted(tmp_path, 20)
+    _, _, room = train(tmp_path, learning_rate=0.02)
+    assert room.said == []
+
+
+def test_only_two_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
+    _, state, room = train(tmp_path)
+    names = sorted(path.name for path in (room.work / "checkpoints").iterdir())
+    assert len([name for name in names if name.endswith(".json")]) == 2
+    assert len([name for name in names if name.startswith("best-")]) <= 2
+    assert state.best_file is not None
+    assert state.best_file["name"] in names
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert Checkpoints(room.work / "checkpoints", "another").latest() is None
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.killer import arm
+from tests.test_engine import train, weights
+from safetensors.torch import save_file
+folder, at, when = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if at:
+    arm(at, when)
+problem, _, _ = train(folder)
+save_file(weights(problem), folder / "final.safetensors")
+"""
+
+
+def run_killed(folder: Path, at: int, when: str = "before") -> int:
+    arguments = [sys.executable, "-c", KILLED, str(folder), str(at), when]
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, timeout=120).returncode
+
+
+def test_kill_9_at_writes_and_renames_changes_no_bit(tmp_path: Path) -> None:
+    whole, _, _ = train(tmp_path / "whole")
+    for at, when in ((3, "after"), (22, "before"), (57, "after")):
+        assert run_killed(tmp_path / "killed", at, when) == -signal.SIGKILL
+    assert run_killed(tmp_path / "killed", 0) == 0
+    from safetensors.torch import load_file
+
+    assert equal(load_file(tmp_path / "killed" / "final.safetensors"), weights(whole))
+
+
+@pytest.mark.prove
+def test_kill_9_many_times_changes_no_bit(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    whole, _, _ = train(tmp_path / "whole")
+    dice = random.Random(4)
+    for trial in range(10):
+        folder = tmp_path / str(trial)
+        kills = [run_killed(folder, dice.randint(1, 120), dice.choice(["before", "after"])) for _ in range(2)]
+        assert -signal.SIGKILL in kills
+        assert run_killed(folder, 0) == 0
+        assert equal(load_file(folder / "final.safetensors"), weights(whole))
