@@ -65,12 +65,12 @@ LOOP = (
     Step(
         "compress", "makes candidates small enough to serve, measures each here, keeps the best",
         "llmops.stages.compress.config:CompressSection", "llmops.stages.compress.stage:CompressStage",
-        takes=("dataset", "model"), consults=("brief",), gives={"bundle": "bundle"},
+        takes=("dataset", "model"), gives={"bundle": "bundle"},
     ),
     Step(
         "deploy", "proves the bundle through the real server; what passes every gate becomes champion",
         "llmops.stages.deploy.config:DeploySection", "llmops.stages.deploy.stage:DeployStage",
-        takes=("bundle", "dataset", "model"), consults=("brief",), gives={"proof": "proof"}, replaceable=True, gated=True,
+        takes=("bundle", "dataset", "model"), gives={"proof": "proof"}, replaceable=True, gated=True,
     ),
     Step(
         "feedback", "reads the traffic: quality, drift, corrections; says whether a retrain is due",

@@ -150,7 +150,7 @@ def test_bundle_and_card_say_where_it_comes_from(transformer: tuple[Job, Report]
         assert said in card
 
 
-@pytest.mark.parametrize("model", ["bag-of-words", "text-cnn", "bilstm"])
+@pytest.mark.parametrize("model", ["bag-of-words", "text-cnn", pytest.param("bilstm", marks=pytest.mark.prove)])
 def test_int8_of_every_network_answers_like_float32(tmp_path: Path, model: str) -> None:
     job = trained_job(tmp_path, model, {"max_quality_loss": 1.0, "prefer": "size"})
     rows = candidate_rows(CompressStage().run(job))
@@ -281,6 +281,7 @@ def test_killed_ten_times_it_makes_the_same_candidates(tmp_path: Path, seed: int
     killed_compress(tmp_path, kills=10, seed=seed, longest_s=4.0)
 
 
+@pytest.mark.prove
 def test_killed_once_it_makes_the_same_candidates(tmp_path: Path) -> None:
     killed_compress(tmp_path, kills=1, seed=3, longest_s=1.0)
 

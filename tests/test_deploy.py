@@ -77,7 +77,8 @@ def examples() -> list[dict[str, str]]:
 
 
 def make_job(root: Path, changed: list[int], accuracy: float = 0.5, test: bool = True) -> Job:
-    bundle = standin.make_bundle(root / "bundle", threshold=0.5)
+    metrics = {"baseline": {"metric": "f1_macro", "valid": 0.8, "test": 0.9}}
+    bundle = standin.make_bundle(root / "bundle", threshold=0.5, metrics=metrics)
     dataset = root / "dataset"
     dataset.mkdir()
     (dataset / "labels.json").write_text(json.dumps(standin.LABELS))
@@ -85,14 +86,13 @@ def make_job(root: Path, changed: list[int], accuracy: float = 0.5, test: bool =
     (dataset / "test.jsonl").write_text(lines if test else "")
     (dataset / "valid.jsonl").write_text(lines)
     (root / "model").mkdir()
-    (root / "brief.json").write_text(json.dumps({"accept": {}, "baseline": {"valid": 0.8, "test": 0.9}}))
     sections = {
         "task": TextClassificationSection(outside="other", metric="f1_macro"),
         "train": TextTrainSection(model="bag-of-words"),
         "need": NeedSection(accept=AcceptSection(accuracy=Gate(at_least=accuracy))),
         "deploy": DeploySection(threads=1),
     }
-    inputs = {kind: root / kind for kind in ("bundle", "dataset", "model")} | {"brief": root / "brief.json"}
+    inputs = {kind: root / kind for kind in ("bundle", "dataset", "model")}
     task: Any = Task(bundle, changed)
     room = FakeRoom(root / "room")
     return Job("demo", sections, task, inputs, room, standin.places(root), 1, None, "run-1", "demo.yaml")

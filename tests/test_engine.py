@@ -59,8 +59,8 @@ def section(**changes: Any) -> FitSection:
 
 
 def train(folder: Path, problem: Line | None = None, **changes: Any) -> tuple[Line, State, FakeRoom]:
-    device.seed_everything(3)
     problem, room = problem or Line(), FakeRoom(folder)
+    device.seed_everything(3)
     return problem, fit(problem, section(**changes), 3, room.work, room), room
 
 
@@ -149,7 +149,8 @@ def test_training_learns_tells_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert state.history[-1]["fit"] > state.history[0]["fit"]
     assert state.best == max(row["fit"] for row in state.history)
     problem.network.eval()
-    assert problem.evaluate()["fit"] == pytest.approx(state.best, abs=1e-6)
+    with torch.no_grad():
+        assert problem.evaluate()["fit"] == state.best
     assert [event["epoch"] for event in room.events if event["event"] == "train.epoch"] == list(range(1, 9))
     assert "s left" in room.bars[0].updates[-1][1]
     assert room.bars[0].updates[-1][0] == room.bars[0].total == state.step
@@ -272,7 +273,7 @@ def run_killed(folder: Path, at: int, when: str = "before") -> int:
 
 def test_kill_9_at_writes_and_renames_changes_no_bit(tmp_path: Path) -> None:
     whole, _, _ = train(tmp_path / "whole")
-    for at, when in ((3, "after"), (22, "before"), (57, "after")):
+    for at, when in ((3, "after"), (57, "before")):
         assert run_killed(tmp_path / "killed", at, when) == -signal.SIGKILL
     assert run_killed(tmp_path / "killed", 0) == 0
     from safetensors.torch import load_file

@@ -122,7 +122,7 @@ def test_the_lock_names_its_holder(copy: Path) -> None:
         assert str(holder.pid) in said
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
     llmops("prepare", copy)  # the kernel freed the lock
 
 

@@ -28,7 +28,7 @@ SHOWN_MISTAKES = 10
 
 
 class DeployStage:
-    """Takes bundle, dataset, model and brief; gives the proof."""
+    """Takes bundle, dataset and model; gives the proof."""
 
     name = "deploy"
     version = 1
@@ -38,8 +38,9 @@ class DeployStage:
         plain = sections["deploy"].plain()
         measured = {name: plain[name] for name in MEASURED}
         metric = getattr(sections["task"], "metric", "accuracy")
+        accept = sections["need"].plain()["accept"]
         return Depends(
-            {"deploy": measured, "metric": metric}, libraries=("onnxruntime", "tokenizers", "starlette", "uvicorn")
+            {"deploy": measured, "metric": metric, "accept": accept}, libraries=("onnxruntime", "tokenizers", "starlette", "uvicorn")
         )
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
@@ -71,7 +72,7 @@ class DeployStage:
         numbers["size_mb"] = sum((bundle / name).stat().st_size for name in WEIGHTS) / 1e6
         low, high = parity.wilson(rows.scores(served)["accuracy"], int((rows.truth >= 0).sum()))
         numbers |= {"accuracy_low": low, "accuracy_high": high}
-        numbers |= _compared(job, rows, numbers, settings.threads)
+        numbers |= _compared(job, rows, numbers, manifest.metrics.get("baseline") or {}, settings.threads)
         report = Report(
             _headline(numbers), numbers, [_mistakes(rows, served)], warnings=_warnings(rows, numbers, settings, job)
         )
@@ -116,13 +117,14 @@ def _trained(job: Job, split: str) -> Any:
     return learner.predict(job.inputs["dataset"], split)
 
 
-def _compared(job: Job, rows: Rows, numbers: Mapping[str, Number], threads: int) -> dict[str, Number]:
-    """The task's metric against the linear baseline's and the champion's; None where there is none."""
+def _compared(
+    job: Job, rows: Rows, numbers: Mapping[str, Number], baseline: Mapping[str, Any], threads: int
+) -> dict[str, Number]:
+    """The task's metric against the champion's and the linear baseline's (by split); None where there is none."""
     from llmops.stages.deploy import parity
 
     metric = getattr(job.sections["task"], "metric", "accuracy")
     ours = float(numbers[metric] or 0.0)
-    baseline = json.loads(job.inputs["brief"].read_text()).get("baseline") or {}
     theirs = baseline.get(rows.split)
     compared: dict[str, Number] = {"baseline": theirs, "above_baseline": None if theirs is None else ours - theirs}
     champion = None if job.champion is None else parity.champion_scores(job.champion, rows, threads)[metric]

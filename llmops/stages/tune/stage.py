@@ -79,7 +79,7 @@ def report(search: Search, winner: FrozenTrial) -> Report:
 def headline(search: Search, winner: FrozenTrial, own: float, best: float) -> str:
     """The outcome in one sentence."""
     if winner.number == 0:
-        return f"none of {len(search.trials) - 1} trials beat the trained model: {search.metric} {own:.4f} on validation"
+        return f"no trial of {len(search.trials) - 1} beat the trained model: {search.metric} {own:.4f} on validation"
     return f"trial {winner.number} replaces the trained model: {search.metric} {best:.4f}, not {own:.4f}, on validation"
 
 

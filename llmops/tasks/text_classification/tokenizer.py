@@ -20,21 +20,45 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
     The same texts give the same tokenizer.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, processors, trainers
+
+    texts = list(texts)
+    draft = _blank()
+    # The trainer numbers the pieces of one character (##a) in the order of a hash map, which differs from one
+    # process to the next, and breaks ties by these numbers. Named beforehand, they have one order.
+    letters = _letters(draft, texts)
+    special = [PAD, UNKNOWN, START]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, min_frequency=2, show_progress=False, special_tokens=[*special, *letters]
+    )
+    draft.train_from_iterator(texts, trainer)
+    trained = _blank()
+    trained.model = models.WordPiece(draft.get_vocab(), unk_token=UNKNOWN, max_input_chars_per_word=100)
+    trained.add_special_tokens(special)
+    trained.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A", special_tokens=[(START, special.index(START))]
+    )
+    return trained
+
+
+def _blank() -> Tokenizer:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.BertNormalizer(lowercase=True, strip_accents=False, handle_chinese_chars=True)]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, min_frequency=2, special_tokens=[PAD, UNKNOWN, START], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A", special_tokens=[(START, tokenizer.token_to_id(START))]
-    )
     return tokenizer
+
+
+def _letters(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
+    """Every character that stands inside a word, as the piece ##c, in the order of the alphabet."""
+    found: set[str] = set()
+    for text in texts:
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            found.update(word[1:])
+    return [f"##{letter}" for letter in sorted(found)]
 
 
 def pretrained_tokenizer(folder: Path) -> Tokenizer:
