@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
 
 from llmops.core.errors import ConfigError, Mistake
+from llmops.core.places import default_root
 from llmops.core.protocols import Places, Task
 from llmops.core.section import Section
 from llmops.core.yamlfile import Document, KeyPath, dump, read_document
@@ -76,10 +77,8 @@ class Project:
     def places(self) -> Places:
         """Where the project's things lie."""
         folder = self.document.path.resolve().parent
-        if self.config.root is not None:
-            root = (folder / Path(self.config.root).expanduser()).resolve()
-        else:
-            root = folder.parent if folder.name == "configs" else folder
+        asked = self.config.root
+        root = default_root(folder) if asked is None else (folder / Path(asked).expanduser()).resolve()
         return Places(root, root / "runs" / self.name, root / "registry" / self.name, root / "traffic" / self.name)
 
     def saved(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llmops.core.artifact import write_whole
 from llmops.core.errors import UsageError
+from llmops.core.places import default_root
 from llmops.records.look import Look, look
 from llmops.records.readers import ENDINGS
 
@@ -56,10 +57,8 @@ def project_name(data: Path) -> str:
 
 
 def _as_seen_from(folder: Path, data: Path) -> str:
-    """The data's path for a config in `folder`: relative to the project's root when it lies beneath it, else absolute.
-    (The root is the folder of the config, or the one above a folder called `configs`.)"""
-    here, there = folder.resolve(), data.resolve()
-    root = here.parent if here.name == "configs" else here
+    """The data's path for a config in `folder`: relative to the project's root when it lies beneath it, else absolute."""
+    root, there = default_root(folder), data.resolve()
     return there.relative_to(root).as_posix() if there.is_relative_to(root) else str(there)
 
 

@@ -55,7 +55,9 @@ class Line:
 
 
 def section(**changes: Any) -> FitSection:
-    return FitSection.model_validate({"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "checkpoint_every_s": 0, **changes})
+    return FitSection.model_validate(
+        {"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "checkpoint_every_s": 0, **changes}
+    )
 
 
 def train(folder: Path, problem: Line | None = None, **changes: Any) -> tuple[Line, State, FakeRoom]:
@@ -122,7 +124,9 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_biases_norms_and_embeddings_do_not_decay_and_the_head_has_its_own_rate() -> None:
-    network = nn.ModuleDict({"words": nn.Embedding(5, 4), "norm": nn.LayerNorm(4), "body": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
+    network = nn.ModuleDict(
+        {"words": nn.Embedding(5, 4), "norm": nn.LayerNorm(4), "body": nn.Linear(4, 4), "head": nn.Linear(4, 2)}
+    )
     groups = parameter_groups(network, 0.1, 0.7, 0.01)
     found = {(group["peak"], group["weight_decay"]): sum(p.numel() for p in group["params"]) for group in groups}
     assert found == {(0.1, 0.0): 20 + 8 + 4, (0.1, 0.01): 16, (0.7, 0.01): 8, (0.7, 0.0): 2}

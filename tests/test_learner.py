@@ -98,7 +98,9 @@ def test_metrics_are_scikit_learns(seed: int) -> None:
     expected = metrics.classification_report(truth, answers, target_names=labels, output_dict=True)
     for name, precision, recall, f1, support in class_table(truth, answers, labels):
         row = expected[str(name)]
-        assert [precision, recall, f1, support] == pytest.approx([row["precision"], row["recall"], row["f1-score"], row["support"]])
+        assert [precision, recall, f1, support] == pytest.approx(
+            [row["precision"], row["recall"], row["f1-score"], row["support"]]
+        )
 
 
 def test_rows_outside_every_class_do_not_count() -> None:
@@ -124,7 +126,11 @@ def test_the_threshold_parts_inside_from_outside() -> None:
     labels = np.array([0] * 8 + [-1] * 5)
     threshold = choose_threshold(probabilities, labels)
     assert 0.4 < threshold < 0.9
-    assert abstention(probabilities, labels, threshold) == {"outside_recall": 0.8, "coverage": 1.0, "answered_accuracy": 1.0}
+    assert abstention(probabilities, labels, threshold) == {
+        "outside_recall": 0.8,
+        "coverage": 1.0,
+        "answered_accuracy": 1.0,
+    }
 
 
 def test_without_outside_rows_98_percent_of_the_right_answers_stay() -> None:

@@ -139,7 +139,7 @@ def test_secrets_stay_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_rollback_promote_compare_show_clean(copy: Path) -> None:
-    llmops("run", copy, "--set", "train.epochs=5")
+    llmops("run", copy, "--set", "train.epochs=5", "--set", "need.accept.champion=null")
     runs: list[dict[str, Any]] = json.loads(llmops("runs", copy, "--json"))
     assert len(runs) == 2
     newest, oldest = runs[0]["run"], runs[1]["run"]

@@ -114,7 +114,7 @@ TRUTH = {
     "EMAIL_ADDRESS": "email",
 }
 FLOOR = {"url": 1.0, "email": 1.0, "iban": 1.0, "ip": 1.0, "card": 0.99, "phone": 0.97}
-"""Measured on 3,709 synthetic texts of presidio-research: recall 1.000 but for card 0.997 and phone 0.979,
+"""Measured on 3,709 synthetic texts of presidio-research: recall 1.000 but for card 0.997 and phone 0.983,
 precision 1.000 but for phone 0.975 (its errors: numbers of flats, a driver's licence)."""
 
 

@@ -119,12 +119,19 @@ def test_next_month_closes_the_loop(config: Path, server: httpx.Client) -> None:
 
     recall = accuracy(server, held_out)
     after = accuracy(server, old_test)
-    figures = {"new_intent_recall": recall, "old_test_before": before, "old_test_after": after, "asked": len(crowd.versions)}
+    figures = {
+        "new_intent_recall": recall,
+        "old_test_before": before,
+        "old_test_after": after,
+        "asked": len(crowd.versions),
+    }
     print(json.dumps(figures))
     assert recall >= 0.8, figures
     assert after >= before - 0.01, figures
 
-    feedback = json.loads((Path(verdict["path"]).parent / "latest" / "prepare" / "dataset" / "dataset.json").read_text())
+    feedback = json.loads(
+        (Path(verdict["path"]).parent / "latest" / "prepare" / "dataset" / "dataset.json").read_text()
+    )
     assert feedback["harvest_rows"] == CORRECTIONS
     llmops("rollback", config)
     deadline = time.monotonic() + 30

@@ -79,5 +79,12 @@ def test_what_deserves_an_eye_is_said() -> None:
     history = [{"accuracy": 0.5}, {"accuracy": 0.6}]
     result = {"metrics": {"accuracy": 0.6}, "seconds": 9.0, "best_epoch": 2, "epochs": 2, "history": history}
     told = warnings("accuracy", result, {"baseline_valid": 0.7, "predicted_upper_s": 5.0})
-    assert [word in line for word, line in zip(("baseline", "upper bound", "more epochs"), told, strict=True)] == [True] * 3
-    assert warnings("accuracy", {**result, "history": history[:1] * 2}, {"baseline_valid": None, "predicted_upper_s": None}) == []
+    assert [word in line for word, line in zip(("baseline", "upper bound", "more epochs"), told, strict=True)] == [
+        True
+    ] * 3
+    assert (
+        warnings(
+            "accuracy", {**result, "history": history[:1] * 2}, {"baseline_valid": None, "predicted_upper_s": None}
+        )
+        == []
+    )

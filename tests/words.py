@@ -8,7 +8,11 @@ from pathlib import Path
 from llmops.tasks import find
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
 
-TOPICS = {"cold": "blue ice snow frost winter", "hot": "red fire sun flame summer", "wood": "green tree leaf moss forest"}
+TOPICS = {
+    "cold": "blue ice snow frost winter",
+    "hot": "red fire sun flame summer",
+    "wood": "green tree leaf moss forest",
+}
 TASK = TextClassificationSection()
 
 

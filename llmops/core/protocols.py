@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmops.core.errors import Mistake
 from llmops.core.report import Report
-from llmops.core.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from llmops.core.section import Section  # pydantic: 0.2 s that `--help` does not have
+
 Row = dict[str, Any]
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound="Section")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Patterns find candidates, checks decide: Luhn's digit for cards, the ISO 7064 check and the country's length for
 IBANs, the ipaddress module for addresses, and for phones what a number must look like to be one. Names and postal
 addresses need a model and are not touched.
-Measured precision and recall stand in tests/test_records_redaction.py.
+Measured precision and recall stand in tests/test_records_cleaning.py.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ class DeployStage:
         metric = getattr(sections["task"], "metric", "accuracy")
         accept = sections["need"].plain()["accept"]
         return Depends(
-            {"deploy": measured, "metric": metric, "accept": accept}, libraries=("onnxruntime", "tokenizers", "starlette", "uvicorn")
+            {"deploy": measured, "metric": metric, "accept": accept},
+            libraries=("onnxruntime", "tokenizers", "starlette", "uvicorn"),
         )
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
