@@ -5,6 +5,7 @@ python docs/picture.py docs/run.svg llmops run configs/support.yaml
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -33,7 +34,7 @@ def recorded(command: list[str]) -> str:
 
 
 def settled(text: str) -> list[str]:
-    """The lines that stay: of a line that was drawn again and again, only the last state; bars that went are dropped."""
+    """The lines that stay: of a line that was drawn again and again only the last state, and no bars."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         last = CURSOR.sub("", line.split("\r")[-1])
@@ -45,7 +46,7 @@ def settled(text: str) -> list[str]:
 def main() -> None:
     """Record, draw, write."""
     target, command = Path(sys.argv[1]), sys.argv[2:]
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), force_terminal=True)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"$ {' '.join(command)}"), style="bold")
     for line in settled(recorded(command)):
         console.print(Text.from_ansi(line))

@@ -27,6 +27,10 @@ Set = Annotated[
 ]
 RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="work on this run (its id or the start of it)")]
 Json = Annotated[bool, typer.Option("--json", help="stdout holds the result as JSON, and nothing else")]
+Import = Annotated[Path | None, typer.Option("--import", metavar="FILE", help="take feedback gathered elsewhere")]
+IfDue = Annotated[
+    bool, typer.Option("--if-due", help="for cron: feedback first, then the loop only if a trigger fired")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would run and why; run nothing")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="end with 10 when work is due")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="say more")]
@@ -100,8 +104,8 @@ for _row in LOOP:
 @guarded
 def feedback(
     config: Config, set: Set = None, run: RunId = None,
-    import_: Annotated[Path | None, typer.Option("--import", metavar="FILE", help="take feedback gathered elsewhere")] = None,
-    json: Json = False, dry_run: DryRun = False, exit_code: ExitCode = False, verbose: Verbose = False, quiet: Quiet = False,
+    import_: Import = None, json: Json = False, dry_run: DryRun = False, exit_code: ExitCode = False,
+    verbose: Verbose = False, quiet: Quiet = False,
 ) -> int:  # fmt: skip
     """Reads the traffic: quality, drift, corrections; says whether a retrain is due."""
     from llmops.commands.loop import read_feedback
@@ -113,8 +117,8 @@ def feedback(
 @guarded
 def run_loop(
     config: Config, set: Set = None, run: RunId = None,
-    if_due: Annotated[bool, typer.Option("--if-due", help="for cron: first feedback, then the loop only if a trigger fired")] = False,
-    json: Json = False, dry_run: DryRun = False, exit_code: ExitCode = False, verbose: Verbose = False, quiet: Quiet = False,
+    if_due: IfDue = False, json: Json = False, dry_run: DryRun = False, exit_code: ExitCode = False,
+    verbose: Verbose = False, quiet: Quiet = False,
 ) -> int:  # fmt: skip
     """Walks the whole loop, doing only what is not done."""
     from llmops.commands.loop import run_if_due, run_upto
@@ -272,7 +276,7 @@ def rollback(
 @app.command()
 @guarded
 def clean(
-    config: Config, keep: Annotated[int, typer.Option(min=0, help="newest runs to keep beside those that versions need")] = 3,
+    config: Config, keep: Annotated[int, typer.Option(min=0, help="newest runs to keep, needed or not")] = 3,
     yes: Annotated[bool, typer.Option("--yes", help="really remove")] = False, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Removes what no champion, version or kept run needs; without --yes it only says what and how much."""

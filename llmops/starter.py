@@ -57,7 +57,7 @@ def project_name(data: Path) -> str:
 
 
 def _as_seen_from(folder: Path, data: Path) -> str:
-    """The data's path for a config in `folder`: relative to the project's root when it lies beneath it, else absolute."""
+    """The data's path for a config in `folder`: relative to the root when beneath it, else absolute."""
     root, there = default_root(folder), data.resolve()
     return there.relative_to(root).as_posix() if there.is_relative_to(root) else str(there)
 

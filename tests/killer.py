@@ -1,4 +1,4 @@
-"""Runs llmops and kills it (SIGKILL, from inside) at the n-th write that matters: os.replace, os.rename, os.fsync, os.link.
+"""Runs llmops and kills it (SIGKILL, from inside) at the n-th os.replace, os.rename, os.fsync or os.link.
 
 python -m tests.killer N before|after ARGUMENTS...
 """

@@ -22,7 +22,7 @@ from llmops.engine.batching import padding_share, plan_epoch, scoring_batches
 from llmops.engine.checkpoint import Checkpoints
 from llmops.engine.config import FitSection
 from llmops.engine.fit import Diverged, fit
-from llmops.engine.optim import course, parameter_groups
+from llmops.engine.optim import clip, course, make_optimiser, parameter_groups, set_rate
 from llmops.engine.ragged import Ragged, first_rows, ragged
 from llmops.engine.state import State
 from tests.rooms import FakeRoom
@@ -130,6 +130,27 @@ def test_biases_norms_and_embeddings_do_not_decay_and_the_head_has_its_own_rate(
     groups = parameter_groups(network, 0.1, 0.7, 0.01)
     found = {(group["peak"], group["weight_decay"]): sum(p.numel() for p in group["params"]) for group in groups}
     assert found == {(0.1, 0.0): 20 + 8 + 4, (0.1, 0.01): 16, (0.7, 0.01): 8, (0.7, 0.0): 2}
+
+
+def after_steps(limit: float, fused: bool) -> torch.Tensor:
+    """The weights after three steps of AdamW whose gradients are clipped."""
+    problem = Line()
+    problem.network.eval()
+    groups = parameter_groups(problem.network, 0.1, 0.1, 0.01)
+    optimiser = make_optimiser(groups, torch.device("cpu")) if fused else torch.optim.AdamW(groups, fused=False)
+    for _ in range(3):
+        set_rate(optimiser, 1.0)
+        problem.loss(np.arange(8)).backward()
+        clip(optimiser, list(problem.network.parameters()), limit)
+        optimiser.step()
+        optimiser.zero_grad()
+    return torch.cat([value.detach().flatten() for value in problem.network.parameters()])
+
+
+def test_clipping_within_the_optimiser_is_torchs_clipping() -> None:
+    assert torch.allclose(after_steps(0.5, fused=True), after_steps(0.5, fused=False), atol=1e-5)
+    assert torch.allclose(after_steps(1e6, fused=True), after_steps(1e6, fused=False), atol=1e-5)
+    assert not torch.allclose(after_steps(0.5, fused=True), after_steps(1e6, fused=True), atol=1e-3)
 
 
 def test_an_absent_device_is_a_machine_error() -> None:

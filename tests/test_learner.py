@@ -77,8 +77,8 @@ def test_the_encoder_refuses_one_class_and_unknown_labels(tmp_path: Path) -> Non
     one = [{"text": "a", "label": "x"}, {"text": "b", "label": "oos"}]
     with pytest.raises(DataError, match="two classes or more"):
         TextEncoder(TextClassificationSection(outside="oos"), settings()).prepare({"train": one, "valid": []}, tmp_path)
+    splits = {"train": rows(9, 1), "valid": [{"text": "a", "label": "new"}]}
     with pytest.raises(DataError, match="labels that no training row has: new"):
-        splits = {"train": rows(9, 1), "valid": [{"text": "a", "label": "new"}]}
         TextEncoder(TASK, settings()).prepare(splits, tmp_path)
 
 
@@ -235,11 +235,11 @@ def test_a_probe_foresees_the_training(tmp_path: Path, changes: dict[str, str]) 
     if changes.get("model") == "bert":
         changes = {**changes, "model": str(tiny_bert(tmp_path / "bert"))}
     room = FakeRoom(tmp_path / "probe")
-    section = settings(**changes, epochs=8, checkpoint_every_s=60)
-    told = TextClassifier(TASK, section, 1).probe(rows(600, 1), 0.5, room)
+    section = settings(**changes, epochs=3, checkpoint_every_s=60)
+    told = TextClassifier(TASK, section, 1).probe(rows(300, 1), 0.4, room)
     assert set(told) == {"epoch_s", "train_s", "train_s_upper", "peak_memory_mb", "parameters", "disk_mb", "rows_per_s"}
-    assert 8 * told["epoch_s"] < told["train_s"] < told["train_s_upper"]
-    data = dataset(tmp_path, section, count=600)
+    assert 3 * told["epoch_s"] < told["train_s"] < told["train_s_upper"]
+    data = dataset(tmp_path, section, count=300)
     actual = TextClassifier(TASK, section, 1).train(data, room.work, room)
     assert told["parameters"] == actual["parameters"]
     # a machine at work varies; the bounds catch a wrong unit or a forgotten factor

@@ -109,9 +109,10 @@ def test_a_tampered_artifact_is_recognised(copy: Path) -> None:
 
 
 def test_the_lock_names_its_holder(copy: Path) -> None:
+    lock = str(copy.parent / "runs" / "tiny" / ".lock")
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom llmops.core.lock import held\n"
-        f"with held(Path({str(copy.parent / 'runs' / 'tiny' / '.lock')!r}), 'a test'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+        f"with held(Path({lock!r}), 'a test'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:

@@ -94,7 +94,7 @@ class Crowd:
 
 
 @pytest.mark.prove
-def test_next_month_closes_the_loop(config: Path, server: httpx.Client) -> None:
+def test_next_month_closes_the_loop(config: Path, server: httpx.Client, record_property: Any) -> None:
     old_test = [row for row in rows("test.csv") if row["intent"] != "out_of_scope"]
     month = rows("next_month.csv")
     new, known = [r for r in month if r["intent"] == NEW], [r for r in month if r["intent"] != NEW]
@@ -125,7 +125,7 @@ def test_next_month_closes_the_loop(config: Path, server: httpx.Client) -> None:
         "old_test_after": after,
         "asked": len(crowd.versions),
     }
-    print(json.dumps(figures))
+    record_property("figures", json.dumps(figures))
     assert recall >= 0.8, figures
     assert after >= before - 0.01, figures
 

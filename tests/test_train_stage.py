@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from llmops.core.protocols import Job
 from llmops.core.report import Report
 from llmops.stages.train.stage import TrainStage, warnings
@@ -39,7 +37,7 @@ def test_train_writes_the_model_and_sets_actual_beside_predicted(tmp_path: Path)
     assert numbers["predicted_epoch_s"] == 0.5
     assert numbers["predicted_peak_memory_mb"] == 500.0
     assert numbers["took_s"] > 0  # type: ignore[operator]
-    assert numbers["epoch_s"] == pytest.approx(numbers["took_s"] / 3)  # type: ignore[operator]
+    assert 0 < numbers["epoch_s"] <= numbers["took_s"] / 3  # type: ignore[operator]
     epochs = next(table for table in report.tables if table.title == "Epochs")
     assert [row[0] for row in epochs.rows] == [1, 2, 3]
     assert {curve.title for curve in report.curves} == {"Loss", "accuracy on validation", "Learning rate"}

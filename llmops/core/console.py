@@ -122,8 +122,8 @@ class Bar:
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("  {task.description}"), BarColumn(24), TaskProgressColumn(), TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(compact=True), console=self.console.rich, transient=True,
+                TextColumn("  {task.description}"), BarColumn(24), TaskProgressColumn(),
+                TextColumn("{task.fields[note]}"), TimeRemainingColumn(compact=True), console=self.console.rich, transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task(self.what, total=self.total, note="")
             self._bar.start()

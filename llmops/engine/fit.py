@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Listener, Progress, Room
@@ -19,6 +19,7 @@ from llmops.engine.config import FitSection
 from llmops.engine.device import random_state, restore_random_state
 from llmops.engine.memory import PeakMemory
 from llmops.engine.optim import (
+    clip,
     course,
     make_optimiser,
     optimiser_tensors,
@@ -123,7 +124,7 @@ class Loop:
         loss = self.problem.loss(rows)
         loss.backward()
         if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
+            clip(self.optimiser, self.trained, self.settings.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.loss_sum += loss.detach() * len(rows)
@@ -172,8 +173,9 @@ class Loop:
     def keep_best(self, value: float) -> None:
         """An equal epoch replaces the best one (it has seen more), but only a better one ends the waiting."""
         state = self.state
-        state.waited = 0 if value > state.best else state.waited + 1
-        if value >= state.best or state.best_file is None:
+        better = state.best is None or value > state.best
+        state.waited = 0 if better else state.waited + 1
+        if better or value == state.best:
             state.best, state.best_epoch = value, state.epoch
             state.best_file = self.checkpoints.write_best(state.epoch, self.weights())
 

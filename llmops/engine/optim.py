@@ -52,6 +52,18 @@ def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
         group["lr"] = group["peak"] * share
 
 
+def clip(optimiser: torch.optim.AdamW, parameters: list[nn.Parameter], limit: float) -> None:
+    """See that the next step takes a gradient whose norm is at most `limit` (Pascanu et al. 2013).
+
+    A fused optimiser divides by `grad_scale` while it reads the gradient, which saves a pass over all of it.
+    """
+    if not optimiser.defaults["fused"]:
+        nn.utils.clip_grad_norm_(parameters, limit)
+        return
+    norm = nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
+    optimiser.grad_scale = (norm / limit).clamp(min=1.0)
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as named tensors: `optimiser.<parameter>.<what>`."""
     values = [value for group in optimiser.param_groups for value in group["params"]]

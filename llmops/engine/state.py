@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,7 +41,7 @@ class State:
     step: int = 0
     loss_sum: float = 0.0
     loss_rows: int = 0
-    best: float = -math.inf
+    best: float | None = None
     best_epoch: int = 0
     best_file: dict[str, str] | None = None
     waited: int = 0

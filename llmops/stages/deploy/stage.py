@@ -67,6 +67,7 @@ class DeployStage:
         served = [response["best"] for response in answers.responses]
         numbers: dict[str, Number] = {"rows": len(rows.examples), "in_scope_rows": int((rows.truth >= 0).sum())}
         numbers |= rows.scores(served)
+        numbers["accuracy_trained"] = rows.scores([rows.labels[best] for best in logits.argmax(axis=1)])["accuracy"]
         numbers |= parity.parity(rows, answers, logits, manifest.temperature) | parity.abstention(rows, answers)
         numbers |= parity.latency(answers)
         numbers["threshold"] = manifest.threshold

@@ -20,7 +20,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
     The same texts give the same tokenizer.
     """
-    from tokenizers import Tokenizer, models, processors, trainers
+    from tokenizers import models, processors, trainers
 
     texts = list(texts)
     draft = _blank()
