@@ -1,4 +1,5 @@
 # Two commands: `make run` turns the loop once on shipped data, `make test` passes every check.
+# Tests run in two processes of one thread each: two cores are what a small machine has.
 # TORCH_INDEX: a package index with CPU-only builds of torch, for machines where the default would pull CUDA.
 
 VENV := .venv
@@ -11,7 +12,7 @@ run: $(VENV)/.ready
 	$(BIN)/llmops run configs/support.yaml
 
 test: $(VENV)/.ready lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 prove: $(VENV)/.ready
 	$(BIN)/python -m pytest -m prove --durations=15

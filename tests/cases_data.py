@@ -26,6 +26,8 @@ class Case:
     exit_code: int = 4
     prepare: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
+    need_says: tuple[str, ...] = ()
+    """Words of the stage need, which sees the rows first, where they differ from prepare's."""
 
 
 def texts(n: int, seed: int = 0) -> list[str]:
@@ -164,9 +166,10 @@ CASES = [
     Case("test file with unknown labels", _unknown_labels, ("class_of_its_own", "outside"),
          prepare=split(test_file="test.csv")),
     Case("test file missing", good, ("no file", "test.csv"), prepare=split(test_file="test.csv")),
-    Case("all rows duplicates", put(csv_text([("the same text", "class_0")] * 40)), ("only the class", "duplicate 39")),
+    Case("all rows duplicates", put(csv_text([("the same text", "class_0")] * 40)), ("only the class", "duplicate 39"),
+         need_says=("only the class",)),
     Case("all rows conflict", put(csv_text([("the same", "a"), ("the same", "b")] * 9)),
-         ("no rows", "conflicting_label 18")),
+         ("no rows", "conflicting_label 18"), need_says=("only the class",)),
     Case("group column missing", good, ("no column `customer`",), prepare=split(by="group", group="customer")),
     Case("time column missing", good, ("no column `when`",), prepare=split(by="time", time="when")),
     Case("time unparsable", put(TIMES), ("last Tuesday", "ISO"), prepare=split(by="time", time="sent_at")),

@@ -23,7 +23,11 @@ SPANISH = {
         ["env pag", "dev cambi", "factur cobr", "cuent acces", "regal cup", "garant rot", "tall med", "tiend hor"] * 5
     )
 }
-CHINESE = {"好评": "很好满意推荐喜欢漂亮快递快物美价廉", "差评": "太差失望破损退货垃圾慢质量问题客服", "询问": "请问多少什么时候有货吗尺寸怎么买发票"}
+CHINESE = {
+    "好评": "很好满意推荐喜欢漂亮快递快物美价廉",
+    "差评": "太差失望破损退货垃圾慢质量问题客服",
+    "询问": "请问多少什么时候有货吗尺寸怎么买发票",
+}
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,14 @@ class Bar:
         if not self.console.quiet and self.console.rich.is_terminal:
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-            self._bar = Progress(
-                TextColumn("  {task.description}"), BarColumn(24), TaskProgressColumn(),
-                TextColumn("{task.fields[note]}"), TimeRemainingColumn(compact=True), console=self.console.rich, transient=True,
-            )  # fmt: skip
+            columns = [
+                TextColumn("  {task.description}"),
+                BarColumn(24),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(compact=True),
+            ]
+            self._bar = Progress(*columns, console=self.console.rich, transient=True)
             self._task = self._bar.add_task(self.what, total=self.total, note="")
             self._bar.start()
         return self

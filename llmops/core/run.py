@@ -138,7 +138,9 @@ class RunStore:
 
     def new(self) -> RunFolder:
         """A new, empty run directory; `latest` points to it."""
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        now = time.time()  # milliseconds in the last part, so that names sort by age within a second too
+        tail = f"{int(now * 1000) % 1000:03x}{secrets.token_hex(1)[0]}"
+        name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{tail}"
         path = self.root / name
         path.mkdir(parents=True)
         run = RunFolder(path)

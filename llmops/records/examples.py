@@ -150,3 +150,14 @@ def _several(what: str, origin: str) -> DataError:
         where=origin,
         do="keep one label a row: the most important one, or one row for each label",
     )
+
+
+def refuse_one_class(labels: Sequence[str], where: str, dropped: str) -> None:
+    """Raise DataError unless there are two classes or more to train on; `dropped` says in words what went before."""
+    if len(labels) < 2:
+        only = f"only the class `{labels[0]}`" if labels else "no rows"
+        raise DataError(
+            f"there is {only} to train on; a classifier needs at least two classes ({dropped}).",
+            where=where,
+            do="check `task.label`: is it the column with the classes?",
+        )

@@ -14,8 +14,8 @@ from typing import Any
 from llmops.core.protocols import Job, Row
 from llmops.core.section import Section
 from llmops.records.cleaning import clean
-from llmops.records.config import UNCLEANED
-from llmops.records.examples import load_examples
+from llmops.records.config import UNCLEANED, as_source
+from llmops.records.examples import load_examples, refuse_one_class
 from llmops.records.hashing import normalise, place
 
 
@@ -56,6 +56,9 @@ def take_sample(job: Job) -> Sample:
             where = _place(row["key"], split["valid"], 0.0 if own is not None else split["test"])
             splits["valid" if where == "train" and row["label"] == outside else where].append(row)
     trained = sum(row["label"] != outside for row in splits["train"])
+    labels = sorted({str(row["label"]) for row in splits["train"]} - {str(outside)})
+    names = ", ".join(as_source(source).path for source in prepare.sources)
+    refuse_one_class(labels, names, f"{trained} different training rows")
     copies = (step_of(prepare, "augment") or {}).get("copies", 0.0)
     return Sample(splits, trained + round(trained * copies), outside)
 

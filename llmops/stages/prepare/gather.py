@@ -9,7 +9,7 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Row
 from llmops.records.cleaning import clean
 from llmops.records.config import CleanStep, SourceSection
-from llmops.records.examples import Examples, load_examples
+from llmops.records.examples import Examples, load_examples, refuse_one_class
 from llmops.records.hashing import normalise
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
@@ -195,13 +195,7 @@ class Gathering:
         reasons = (
             ", ".join(f"{reason} {n:,}" for reason, n in self.result.dropped.by_reason().items()) or "nothing dropped"
         )
-        if len(labels) < 2:
-            only = f"only the class `{labels[0]}`" if labels else "no rows"
-            raise DataError(
-                f"there is {only} to train on; a classifier needs at least two classes ({reasons}).",
-                where=names,
-                do="check `task.label`: is it the column with the classes?",
-            )
+        refuse_one_class(labels, names, reasons)
         if not splits["valid"]:
             raise DataError(
                 f"no row is left for validation ({len(splits['train'])} train; {reasons}).",

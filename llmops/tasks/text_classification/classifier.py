@@ -46,8 +46,8 @@ class Classifier:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
 
-        Returns {"metrics" (best epoch, validation), "history", "curve", "best_epoch", "seconds" (set-up too), "rows_per_s",
-        "peak_memory_mb", "parameters", "padding" (share of cells), "epochs"}.
+        Returns {"metrics" (best epoch, validation), "history", "curve", "best_epoch", "epochs", "seconds" (set-up
+        too), "rows_per_s", "peak_memory_mb", "parameters", "padding" (share of cells)}.
         """
         began = time.monotonic()
         seed_everything(self.seed)
