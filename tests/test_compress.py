@@ -70,7 +70,7 @@ def trained_job(folder: Path, model: str = "transformer", compress: Any = None, 
     blocks = {
         "task": TextClassificationSection(outside="outside"),
         "train": section,
-        "need": NeedSection(goal="Route a message.", accept=AcceptSection(**(need or {}))),
+        "need": NeedSection(goal="Route a message.", accept=AcceptSection(**{"parity": None, **(need or {})})),
         "compress": CompressSection(**(compress or {})),
     }
     room = FakeRoom(folder)
@@ -192,7 +192,7 @@ def test_a_candidate_named_twice_is_a_mistake(tmp_path: Path) -> None:
 
 def measured(name: str, **figures: float) -> Measured:
     known = {"size_mb": 10.0, "latency_p50_ms": 5.0, "latency_p95_ms": 6.0, "quality": 0.9, **figures}
-    return Measured(name=name, rows_per_s=1.0, agreement=1.0, answers=np.zeros((1, 2)), **known)
+    return Measured(name=name, rows_per_s=1.0, answers=np.zeros((1, 2)), **{"agreement": 1.0, **known})
 
 
 FLOAT = measured("float32", size_mb=40.0)
@@ -208,12 +208,13 @@ FLOAT = measured("float32", size_mb=40.0)
         ({"latency_p50_ms": 9.0, "size_mb": 40.0}, "slower than float32 and not smaller"),
         ({"latency_p50_ms": 5.4, "size_mb": 41.0}, ""),
         ({"size_mb": 30.5}, "size_mb 30.5 is above the gate's 30"),
+        ({"agreement": 0.97}, "the trained model's answer on 0.970 of validation, below the gate's 0.98"),
         ({"latency_p95_ms": 21.0}, "latency_p95_ms 21 is above the gate's 20"),
     ],
 )
 def test_reasons(figures: dict[str, float], said: str) -> None:
     gates = (
-        {"size_mb": {"at_most": 30}, "latency_p95_ms": {"at_most": 20}}
+        {"size_mb": {"at_most": 30}, "latency_p95_ms": {"at_most": 20}, "parity": {"at_least": 0.98}}
         if "size_mb" not in figures or figures["size_mb"] < 40
         else {}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,28 +13,31 @@ from typing import Any
 from llmops.core.artifact import fsync_folder
 from llmops.core.protocols import Job
 from llmops.core.run import link_or_copy
-from llmops.stages.compress.config import Candidate, CompressSection, DistilSection
-from llmops.stages.compress.quantise import quantise
+from llmops.stages.compress.config import Candidate, CompressSection, DistilSection, Form
+from llmops.stages.compress.quantise import quantise, quantise_weights
 
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
+QUANTISERS: dict[Form, Callable[[Path, Path], None]] = {"int8": quantise, "int8-weights": quantise_weights}
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a candidate is: a student or the model itself (`distil` None), int8 or float32."""
+    """What a candidate is: a student or the model itself (`distil` None), in which form of numbers."""
 
     distil: DistilSection | None
-    int8: bool
+    form: Form
 
     @property
     def name(self) -> str:
-        """Such as float32, int8, distil-3, distil-3-int8."""
-        student = [f"distil-{self.distil.layers}"] if self.distil else []
-        return "-".join([*student, *(["int8"] if self.int8 else [] if student else ["float32"])])
+        """Such as float32, int8, int8-weights, distil-3, distil-3-int8."""
+        if self.distil is None:
+            return self.form
+        student = f"distil-{self.distil.layers}"
+        return student if self.form == "float32" else f"{student}-{self.form}"
 
 
-FLOAT32 = Spec(None, False)
+FLOAT32 = Spec(None, "float32")
 
 
 def specs(section: CompressSection) -> list[Spec]:
@@ -41,11 +45,11 @@ def specs(section: CompressSection) -> list[Spec]:
     return [_spec(candidate) for candidate in section.candidates]
 
 
-def _spec(candidate: str | Candidate) -> Spec:
+def _spec(candidate: Form | Candidate) -> Spec:
     if isinstance(candidate, Candidate):
         assert candidate.distil is not None
-        return Spec(candidate.distil, candidate.distil.int8)
-    return Spec(None, candidate == "int8")
+        return Spec(candidate.distil, "int8" if candidate.distil.int8 else "float32")
+    return Spec(None, candidate)
 
 
 class Workshop:
@@ -70,8 +74,8 @@ class Workshop:
         half = self.folder / f"{spec.name}.tmp"
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
-        if spec.int8:
-            quantise(self.make(Spec(spec.distil, False)) / MODEL, half / MODEL)
+        if spec.form in QUANTISERS:
+            QUANTISERS[spec.form](self.make(Spec(spec.distil, "float32")) / MODEL, half / MODEL)
         else:
             (self.student(spec.distil) if spec.distil else self.learner).export(half)
         shutil.copy2(self.job.inputs["model"] / TOKENIZER, half / TOKENIZER)

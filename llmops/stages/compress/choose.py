@@ -28,6 +28,11 @@ def reasons(
     slower = candidate.latency_p50_ms > float32.latency_p50_ms * SLOWER
     if candidate.name != float32.name and slower and candidate.size_mb >= float32.size_mb:
         said.append("slower than float32 and not smaller")
+    least = (accept.get("parity") or {}).get("at_least")
+    if least is not None and candidate.agreement < least:
+        said.append(
+            f"the trained model's answer on {candidate.agreement:.3f} of validation, below the gate's {least:g}"
+        )
     for gate in GATES:
         most = (accept.get(gate) or {}).get("at_most")
         value = getattr(candidate, gate)

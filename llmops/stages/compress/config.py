@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from llmops.core.section import Section
 
+Form = Literal["float32", "int8", "int8-weights"]
+
 
 class DistilSection(Section):
     """A smaller student learns the model's answers (Hinton et al. 2015)."""
@@ -39,8 +41,10 @@ class Candidate(Section):
 class CompressSection(Section):
     """`compress:` candidates are made, measured here, and the best within the need's limits becomes the bundle."""
 
-    candidates: list[Literal["float32", "int8"] | Candidate] = Field(["float32", "int8"], min_length=1)
-    """What to try: `float32` (plain ONNX), `int8` (dynamic quantisation), `distil: {layers: 3}`."""
+    candidates: list[Form | Candidate] = Field(["float32", "int8", "int8-weights"], min_length=1)
+    """What to try: `float32` (plain ONNX), `int8` (dynamic quantisation: the fastest, but an answer depends a little
+    on the batch it came in), `int8-weights` (only the weights are stored in 8 bits: nearer to the trained model),
+    `distil: {layers: 3}`."""
     max_quality_loss: float = Field(0.01, ge=0, le=1)
     """Validation metric that a candidate may lose against the trained model."""
     prefer: Literal["size", "latency", "quality"] = "size"

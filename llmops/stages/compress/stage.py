@@ -49,7 +49,7 @@ class CompressStage:
             "compress": sections["compress"].plain(),
             "task": sections["task"].plain(),
             "goal": need["goal"],
-            "gates": {name: need["accept"][name] for name in ("size_mb", "latency_p95_ms")},
+            "gates": {name: need["accept"][name] for name in ("size_mb", "latency_p95_ms", "parity")},
         }
         return Depends(settings=settings, libraries=LIBRARIES)
 
