@@ -53,7 +53,7 @@ def plot(curve: Curve) -> str:
     """A curve as SVG text."""
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
-    figure = Figure(figsize=(4.6, 2.5), layout="constrained")
+    figure = Figure(figsize=(4.3, 2.4), layout="constrained")
     axes = figure.subplots()
     for colour, (name, points) in zip(COLOURS * len(curve.lines), curve.lines.items(), strict=False):
         xs, ys = [x for x, _ in points], [y for _, y in points]
