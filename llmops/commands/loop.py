@@ -113,10 +113,10 @@ def finish(project: Project, outcome: Outcome, console: Console) -> None:
     console.table(Table("", ["stage", "", "took", "what it found"], rows))
     champion = registry.champion_number(project.places.registry)
     if run is not None:
-        console.say(f"run        {run.path}")
-        console.say(f"report     {run.path / 'report.html'}")
+        console.say(f"run        {_short(run.path)}")
+        console.say(f"report     {_short(run.path) / 'report.html'}")
     if champion is not None:
-        console.say(f"champion   version {champion} in {project.places.registry}")
+        console.say(f"champion   version {champion} in {_short(project.places.registry)}")
     for index, command in enumerate(_next(project, outcome, champion)):
         console.say(f"{'next' if index == 0 else '':<11}{command}")
     if console.json:
@@ -138,6 +138,7 @@ def _next(project: Project, outcome: Outcome, champion: int | None) -> list[str]
 
 
 def _short(path: Path) -> Path:
+    """The path as seen from here when it lies below, else absolute."""
     try:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
