@@ -160,7 +160,12 @@ def test_rollback_promote_compare_show_clean(copy: Path) -> None:
 def test_signals_end_with_their_codes_and_the_same_command_carries_on(tmp_path: Path, sent: int, code: int) -> None:
     config = tiny.project(tmp_path / "p", rows=600)
     settings = ["--set", "train.epochs=400", "--set", "train.checkpoint_every_s=0.1"]
-    going = subprocess.Popen([*LLMOPS, "train", str(config), *settings], stderr=subprocess.PIPE, text=True)
+    going = subprocess.Popen(
+        [*LLMOPS, "train", str(config), *settings],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background shell ignores it
+    )
     events = tmp_path / "p" / "runs" / "tiny" / "latest" / "events.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (events.exists() and events.read_text().count('"stage": "train"') > 2):

@@ -149,18 +149,18 @@ def test_a_lone_request_waits_no_longer_than_max_wait() -> None:
 
 
 def test_a_full_queue_is_refused_with_429_and_a_client_that_hangs_up_makes_room(tmp_path: Path) -> None:
-    bundle = standin.make_bundle(tmp_path / "bundle", slow=16)
+    bundle = standin.make_bundle(tmp_path / "bundle", slow=40)  # long enough to look at the queue on a busy machine
     with standin.serve_bundle(bundle, queue=3, max_batch=1, max_wait_ms=0) as (_, port):
         waiting = [Caller(port) for _ in range(4)]
         for caller in waiting:  # one is computed, three wait
             caller.connection.request("POST", "/v1/predict", b'{"text": "card"}', {"Content-Type": "application/json"})
         watcher = Caller(port)
-        standin.wait_until(lambda: b"llmops_queue_depth 3.0" in watcher.raw("GET", "/metrics")[2], 10)
+        standin.wait_until(lambda: b"llmops_queue_depth 3.0" in watcher.raw("GET", "/metrics")[2], 60)
         status, headers, body = Caller(port).raw("POST", "/v1/predict", b'{"text": "card"}')
         assert status == 429
         assert int(headers["retry-after"]) >= 1
         assert b"queue-full" in body
         waiting[-1].connection.close()
-        standin.wait_until(lambda: b'{code="499",path="/v1/predict"} 1.0' in watcher.raw("GET", "/metrics")[2], 5)
+        standin.wait_until(lambda: b'{code="499",path="/v1/predict"} 1.0' in watcher.raw("GET", "/metrics")[2], 60)
         assert b"llmops_queue_depth 3.0" not in watcher.raw("GET", "/metrics")[2]
         assert waiting[0].connection.getresponse().status == 200
