@@ -102,8 +102,9 @@ def test_next_month_closes_the_loop(config: Path, server: httpx.Client) -> None:
     old_test = [row for row in rows("test.csv") if row["intent"] != "out_of_scope"]
     month = rows("next_month.csv")
     new, known = [r for r in month if r["intent"] == NEW], [r for r in month if r["intent"] != NEW]
-    corrected = new[: len(new) // 2] + known[: CORRECTIONS - len(new) // 2]
-    held_out = new[len(new) // 2 :]
+    seen = 2 * len(new) // 3  # the team corrects two of three questions about the new service; the rest is asked after
+    corrected = new[:seen] + known[: CORRECTIONS - seen]
+    held_out = new[seen:]
     before = accuracy(server, old_test)
 
     given = answers(server, [row["utterance"] for row in corrected])
