@@ -113,7 +113,7 @@ def test_measures_through_the_real_server(proven: tuple[Job, Report]) -> None:
     assert numbers["f1_macro"] == pytest.approx(f1_score(truth, said, average="macro"))
     assert numbers["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, said))
     # Row 44 is of the middle class: turned around, its logits name the same label.
-    assert numbers["parity"] == pytest.approx(1 - 1 / 102)
+    assert numbers["parity"] == pytest.approx(1 - 1 / 100)  # the two rows outside do not count
     assert numbers["probability_difference"] == pytest.approx(1, abs=0.1)
     assert (numbers["outside_recall"], numbers["coverage"]) == (0.5, 1.0)
     assert numbers["above_baseline"] == pytest.approx(numbers["f1_macro"] - 0.9)

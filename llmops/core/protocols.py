@@ -156,8 +156,8 @@ class Task(Protocol):
     def quality(self, dataset: Path, split: str, answers: Any) -> dict[str, float]:
         """The task's metrics of raw answers (as from `Learner.predict`) to a split."""
 
-    def agreement(self, answers: Any, others: Any) -> float:
-        """Share of rows on which the raw answers of two models say the same."""
+    def agreement(self, dataset: Path, split: str, answers: Any, others: Any) -> float:
+        """Share of a split's rows on which the raw answers of two models say the same."""
 
     def calibrate(self, dataset: Path, answers: Any) -> dict[str, float | None]:
         """What the server decides by ("temperature", "threshold"), fitted on raw answers to the validation split,

@@ -41,7 +41,7 @@ class CompressStage:
     """See the module."""
 
     name = "compress"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         need = sections["need"].plain()
@@ -136,7 +136,7 @@ class Bench:
             latency_p95_ms=p95,
             rows_per_s=rate,
             quality=self.quality(answers),
-            agreement=self.job.task.agreement(answers, self.trained),
+            agreement=self.job.task.agreement(self.dataset, "valid", answers, self.trained),
             answers=answers,
         )
 

@@ -59,12 +59,14 @@ def read_rows(dataset: Path) -> Rows:
 
 
 def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperature: float) -> dict[str, Number]:
-    """Share of rows with the trained model's label, and the largest difference of a probability.
+    """Share of in-scope rows with the trained model's label, and the largest difference of a probability.
 
     `logits` float32 [rows, classes] are the trained model's; only the labels that a response names are compared.
     """
     trained = [rows.labels[number] for number in logits.argmax(axis=1)]
     served = [response["best"] for response in answers.responses]
+    # Outside every class no label is right; there it counts whether the server abstains.
+    counts = rows.truth >= 0 if (rows.truth >= 0).any() else np.ones(len(rows.truth), bool)
     expected = softmax(logits, temperature)
     index = {label: number for number, label in enumerate(rows.labels)}
     worst = 0.0
@@ -73,7 +75,7 @@ def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperatu
         named += [(other["label"], other["probability"]) for other in response["alternatives"]]
         worst = max(worst, *(abs(row[index[label]] - probability) for label, probability in named))
     return {
-        "parity": float(np.mean([a == b for a, b in zip(trained, served, strict=True)])),
+        "parity": float(np.mean([a == b for a, b, here in zip(trained, served, counts, strict=True) if here])),
         "probability_difference": float(worst),
     }
 

@@ -43,7 +43,7 @@ class AcceptSection(Section):
     size_mb: Gate | None = None
     """Size of the bundle's weights and tokenizer, 1 MB = 1e6 bytes."""
     parity: Gate | None = Gate(at_least=0.98)
-    """Share of test rows on which the server and the trained model give the same label. A distilled student, which
+    """Share of in-scope test rows on which server and trained model give the same label. A distilled student, which
     is another model, needs a lower bound."""
     above_baseline: Gate | None = Gate(at_least=0.0)
     """How much the metric lies above the linear baseline's."""

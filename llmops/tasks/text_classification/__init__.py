@@ -91,11 +91,11 @@ class TextClassification:
 
         return quality(dataset, split, answers)
 
-    def agreement(self, answers: Any, others: Any) -> float:
-        """Share of rows on which two models answer alike."""
+    def agreement(self, dataset: Path, split: str, answers: Any, others: Any) -> float:
+        """Share of a split's rows on which two models answer alike; see assess.py."""
         from llmops.tasks.text_classification.assess import agreement
 
-        return agreement(answers, others)
+        return agreement(dataset, split, answers, others)
 
     def calibrate(self, dataset: Path, answers: Any) -> dict[str, float | None]:
         """What the server decides by, fitted on raw answers to the validation split; see assess.py."""

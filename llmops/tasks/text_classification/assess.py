@@ -22,9 +22,15 @@ def quality(dataset: Path, split: str, logits: np.ndarray[Any, Any]) -> dict[str
     return scores(truth(dataset, split), logits.argmax(axis=1), logits.shape[1])
 
 
-def agreement(logits: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> float:
-    """Share of rows on which two models, logits [rows, classes] each, give the same label."""
-    return float((logits.argmax(axis=1) == others.argmax(axis=1)).mean())
+def agreement(dataset: Path, split: str, logits: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> float:
+    """Share of a split's rows on which two models, logits [rows, classes] each, give the same label.
+
+    Only rows that belong to a class count: outside every class no label is right, the best two lie close together,
+    and what the user sees there is whether the server abstains.
+    """
+    inside = truth(dataset, split) >= 0
+    same = logits.argmax(axis=1) == others.argmax(axis=1)
+    return float(same[inside].mean()) if inside.any() else float(same.mean())
 
 
 def calibrate(dataset: Path, logits: np.ndarray[Any, Any]) -> dict[str, float | None]:
