@@ -149,7 +149,7 @@ def test_a_lone_request_waits_no_longer_than_max_wait() -> None:
 
 
 def test_a_full_queue_is_refused_with_429_and_a_client_that_hangs_up_makes_room(tmp_path: Path) -> None:
-    bundle = standin.make_bundle(tmp_path / "bundle", slow=40)  # long enough to look at the queue on a busy machine
+    bundle = standin.make_bundle(tmp_path / "bundle", slow=120)  # seconds: long enough to look at a queue on a busy machine
     with standin.serve_bundle(bundle, queue=3, max_batch=1, max_wait_ms=0) as (_, port):
         waiting = [Caller(port) for _ in range(4)]
         for caller in waiting:  # one is computed, three wait
@@ -163,4 +163,6 @@ def test_a_full_queue_is_refused_with_429_and_a_client_that_hangs_up_makes_room(
         waiting[-1].connection.close()
         standin.wait_until(lambda: b'{code="499",path="/v1/predict"} 1.0' in watcher.raw("GET", "/metrics")[2], 60)
         assert b"llmops_queue_depth 3.0" not in watcher.raw("GET", "/metrics")[2]
+        for caller in waiting[1:3]:  # the server answers what waits before it stops
+            caller.connection.close()
         assert waiting[0].connection.getresponse().status == 200
