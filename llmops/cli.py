@@ -133,17 +133,18 @@ def run_loop(
 @guarded
 def init(
     folder: Annotated[Path, typer.Argument(help="where the config goes")] = Path(),
-    data: Annotated[Path, typer.Option("--data", help="your data: CSV, JSONL, Parquet or a folder of text")] = ...,  # type: ignore[assignment]
+    data: Annotated[Path, typer.Option("--data", help="a table, chats, a text, or a folder of texts")] = ...,  # type: ignore[assignment]
     project: Annotated[str | None, typer.Option(help="name of the project")] = None,
-    text: Annotated[str | None, typer.Option(help="column with the text")] = None,
-    label: Annotated[str | None, typer.Option(help="column with the label")] = None,
+    text: Annotated[str | None, typer.Option(help="column with the text (the question, the document)")] = None,
+    label: Annotated[str | None, typer.Option(help="column with the label (the answer)")] = None,
+    task: Annotated[str | None, typer.Option(help="what the data is for; recognised when absent")] = None,
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Looks at your data and writes a commented config that works unchanged."""
     from llmops import starter
 
     console = Console(quiet, json=json)
-    path = starter.write(folder, data, project, text, label)
+    path = starter.write(folder, data, project, text, label, task)
     console.say(f"wrote {path}")
     console.say(f"next:  llmops run {path}")
     if json:
@@ -167,11 +168,11 @@ def serve(
 @app.command()
 @guarded
 def predict(
-    config: Config, file: Annotated[Path, typer.Argument(help="CSV or JSONL with the texts")], set: Set = None,
+    config: Config, file: Annotated[Path, typer.Argument(help="texts, prompts or chats: CSV, JSONL")], set: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="where the answers go; default: FILE.answers.jsonl")] = None,
     run: RunId = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Scores a file with the champion (or the bundle of --run)."""
+    """Answers every row of a file with the champion (or the bundle of --run)."""
     from llmops.commands.predict import predict_file
 
     predict_file(_project(config, set), file, out, run, Console(quiet, verbose, json))
@@ -193,11 +194,14 @@ def check(config: Config, set: Set = None, json: Json = False, quiet: Quiet = Fa
 
 @app.command()
 @guarded
-def explain(key: Annotated[str, typer.Argument(help="a section or setting, such as train.learning_rate")] = "") -> None:
+def explain(
+    key: Annotated[str, typer.Argument(help="a section or setting, such as train.learning_rate")] = "",
+    task: Annotated[str | None, typer.Option(help="of this task alone, such as text-classification")] = None,
+) -> None:
     """Explains a section or a setting of the config."""
     from llmops.commands.explain import explain_key
 
-    Console().result(explain_key(key))
+    Console().result(explain_key(key, task))
 
 
 @app.command()

@@ -22,9 +22,10 @@ from llmops.core.places import default_root
 from llmops.core.protocols import Places, Task
 from llmops.core.section import Section
 from llmops.core.yamlfile import Document, KeyPath, dump, read_document
-from llmops.loop import LOOP, load
+from llmops.loop import LOOP, Step, load
 from llmops.tasks import TASKS, find
 
+NEED = "llmops.stages.need.config:need_section"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -45,7 +46,7 @@ def config_class(task: Task) -> type[Section]:
     """The class of a whole config for a task: every block with its type, optional steps may be absent."""
     fields: dict[str, Any] = {"task": (task.section, ...)}
     for row in LOOP:
-        block = load(row.section) if row.section else task.train_section
+        block = _block(row, task)
         if row.optional:
             fields[row.name] = (block | None, None)
         elif any(field.is_required() for field in block.model_fields.values()):
@@ -53,6 +54,15 @@ def config_class(task: Task) -> type[Section]:
         else:
             fields[row.name] = (block, block())
     return create_model("Config", __base__=ProjectSection, __doc__=ProjectSection.__doc__, **fields)
+
+
+def _block(row: Step, task: Task) -> type[Section]:
+    """The class of a step's block; the gates of `need` and the whole of `train` are the task's."""
+    if row.name == "need":
+        made: type[Section] = load(NEED)(task.accept_section)
+        return made
+    block: type[Section] = load(row.section) if row.section else task.train_section
+    return block
 
 
 @dataclass
@@ -71,6 +81,9 @@ class Project:
     def sections(self) -> dict[str, Section]:
         """The blocks that stand, by name; optional steps that are absent are left out."""
         blocks = {"task": self.config.task, **{row.name: getattr(self.config, row.name) for row in LOOP}}
+        blocks["train"] = self.task.located(blocks["train"], self.places)
+        if hasattr(blocks["task"], "located"):  # a task that names files of its own
+            blocks["task"] = blocks["task"].located(self.places)
         return {name: block for name, block in blocks.items() if block is not None}
 
     @cached_property

@@ -219,6 +219,8 @@ class Runner:
         self.console.say(f"  {report.headline}")
         for warning in report.warnings:
             self.console.warn(warning)
+        for passage in report.passages:
+            self.console.passage(passage)
 
 
 def _version(name: str) -> str | None:

@@ -135,6 +135,7 @@ UNCLOSED = csv_text(rows(20)) + "".join(f'"never closed {number},class_0\n' for 
 NULS = csv_text(rows(20)) + "".join(f"nul\0byte {number},class_0\n" for number in range(3))
 EMPTY_CELLS = csv_text([*rows(20), *[("", "class_0")] * 3, *[("words without a label", "")] * 3])
 ARRAY = json.dumps([{"text": text, "label": label} for text, label in rows(20)])
+BROKEN_ARRAY = '[{"text": "one", "label": "a"},\n{"text": "two", "label": "b"},\n{"text": "three",\n"label" "b"}]'
 TIMES = csv_text([(*row, "last Tuesday") for row in rows(40)], header="text,label,sent_at")
 
 CASES = [
@@ -159,7 +160,13 @@ CASES = [
     Case("quotes never closed", put(UNCLOSED), ("unreadable_line", "quote is never closed")),
     Case("empty cells", put(EMPTY_CELLS), ("6 of 26 rows are bad", "max_bad_rows")),
     Case("broken JSONL", _broken_jsonl, ("unreadable_line 2", "data.jsonl:4"), prepare={"sources": ["data.jsonl"]}),
-    Case("JSON array", put(ARRAY, "data.json"), ("JSON array", "jq"), prepare={"sources": ["data.json"]}),
+    Case("JSON array called JSONL", put(ARRAY, "data.jsonl"), ("JSON array", "format: json"),
+         prepare={"sources": ["data.jsonl"]}),
+    Case("JSON array cut off", put(ARRAY[:-1], "data.json"), ("JSON array has no end", "data.json:1"),
+         prepare={"sources": ["data.json"]}),
+    Case("JSON array with a broken item", put(BROKEN_ARRAY, "data.json"),
+         ("data.json:3", "item that begins here is not JSON", "(line 4)"), prepare={"sources": ["data.json"]}),
+    Case("order without rows to train on", put(csv_text(rows(1))), ("only the class",), prepare=split(by="order")),
     Case("not Parquet", put("text,label\n", "data.parquet"), ("not a Parquet",), prepare={"sources": ["data.parquet"]}),
     Case("unknown ending", put("a,b\n", "data.xyz"), (".xyz", "format:"), prepare={"sources": ["data.xyz"]}),
     Case("test file overlaps", _overlap, ("10 of 60", "also stand in test.csv"), prepare=split(test_file="test.csv")),

@@ -95,9 +95,10 @@ def make_bundle(
     write_onnx(folder / "model.onnx", weights, slow)
     (folder / "tokenizer.json").write_text(tokenizer_json(words))
     (folder / "MODEL_CARD.md").write_text("# A stand-in\n")
+    settings = {"labels": labels, "max_tokens": 32, "temperature": 1.0, "threshold": threshold}
+    settings |= {name: fields.pop(name) for name in settings if name in fields}
     defaults = {
-        "task": "text-classification", "task_version": 1, "labels": labels, "max_tokens": 32,
-        "cleaning": CleanStep().plain(), "temperature": 1.0, "threshold": threshold,
+        "task": "text-classification", "task_version": 1, "settings": settings, "cleaning": CleanStep().plain(),
         "metrics": {"valid": {"accuracy": 0.9}}, "lineage": {"run": "20261122-133000-7f3a", "candidate": "float32"},
     }  # fmt: skip
     bundle_format.write(folder, {**defaults, **fields})

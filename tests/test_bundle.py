@@ -35,7 +35,8 @@ def edit(folder: Path, **fields: object) -> None:
 
 def test_reads_what_was_written(bundle: Path) -> None:
     manifest = bundle_format.read(bundle)
-    assert manifest.labels == standin.LABELS
+    assert manifest.settings["labels"] == standin.LABELS
+    assert manifest.runtime == "oneshot"
     assert set(manifest.files) == {"model.onnx", "tokenizer.json", "MODEL_CARD.md"}
     assert manifest.files["model.onnx"].size == (bundle / "model.onnx").stat().st_size
 
@@ -64,18 +65,35 @@ def test_a_folder_without_manifest(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_with_a_word_on_upgrading(bundle: Path) -> None:
-    edit(bundle, format=2)
+    edit(bundle, format=3)
     with pytest.raises(DataError) as caught:
         bundle_format.read(bundle)
-    assert "format 2" in caught.value.mistakes[0].what
+    assert "format 3" in caught.value.mistakes[0].what
     assert "upgrade" in caught.value.mistakes[0].do
+
+
+def test_an_older_format_is_refused_with_a_word_on_making_it_again(bundle: Path) -> None:
+    edit(bundle, format=1)
+    with pytest.raises(bundle_format.OldFormat) as caught:
+        bundle_format.read(bundle)
+    assert "format 1" in caught.value.mistakes[0].what
+    assert "make it again" in caught.value.mistakes[0].do
+
+
+def test_size_counts_what_the_server_reads(bundle: Path) -> None:
+    read = sum((bundle / name).stat().st_size for name in ("model.onnx", "tokenizer.json")) / 1e6
+    assert bundle_format.size_mb(bundle) == pytest.approx(read)
+    (bundle / "merged").mkdir()
+    (bundle / "merged" / "model.safetensors").write_bytes(b"0" * 1000)
+    (bundle / "model.onnx.data").write_bytes(b"0" * 1000)
+    assert bundle_format.size_mb(bundle) == pytest.approx(read + 0.001)
 
 
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"labels": []}, "labels"),
-        ({"temperature": 0}, "temperature"),
+        ({"settings": []}, "settings"),
+        ({"cleaning": None}, "cleaning"),
         ({"runtime": "magic"}, "runtime"),
         ({"surprise": 1}, "surprise"),
         ({"files": {"../../etc/passwd": {"sha256": "0", "size": 1}}}, "outside the bundle"),
@@ -84,6 +102,14 @@ def test_a_newer_format_is_refused_with_a_word_on_upgrading(bundle: Path) -> Non
 def test_a_wrong_manifest_says_where(bundle: Path, fields: dict[str, object], word: str) -> None:
     edit(bundle, **fields)
     assert word in reason(bundle)
+
+
+@pytest.mark.parametrize(("name", "value"), [("labels", []), ("temperature", 0), ("threshold", 2), ("other", 1)])
+def test_wrong_settings_are_found_by_the_codec(bundle: Path, name: str, value: object) -> None:
+    settings = json.loads((bundle / "bundle.json").read_text())["settings"]
+    edit(bundle, settings={**settings, name: value})
+    with pytest.raises(DataError, match=name):
+        Predictor.open(bundle, threads=1)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])

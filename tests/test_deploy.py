@@ -17,15 +17,20 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from llmops.bundle.runtimes import open_runtime
 from llmops.core.errors import DataError
-from llmops.core.protocols import Job
-from llmops.core.report import Report
+from llmops.core.protocols import Job, Metric, Proof
+from llmops.core.report import Passage, Report
 from llmops.registry import store
-from llmops.stages.deploy import container, parity, prove
+from llmops.stages.deploy import container, prove
 from llmops.stages.deploy.config import DeploySection
 from llmops.stages.deploy.stage import DeployStage
-from llmops.stages.need.config import AcceptSection, Gate, NeedSection
+from llmops.stages.need.config import need_section
+from llmops.tasks.text_classification import TextClassification, asking, parity
 from llmops.tasks.text_classification.codec import TextCodec, TextRequest
-from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+from llmops.tasks.text_classification.config import (
+    TextAcceptSection,
+    TextClassificationSection,
+    TextTrainSection,
+)
 from tests import standin
 from tests.rooms import FakeRoom
 
@@ -53,17 +58,14 @@ class Learner:
         return logits
 
 
-class Task:
-    """What deploy asks of a task."""
+class Task(TextClassification):
+    """Text classification with the stand-in for its learner."""
 
     def __init__(self, bundle: Path, changed: list[int]) -> None:
         self.bundle, self.changed = bundle, changed
 
-    def learner(self, section: Any, train: Any, seed: int) -> Learner:
+    def learner(self, section: Any, train: Any, seed: int) -> Any:
         return Learner(self.bundle, self.changed)
-
-    def codec(self, bundle: Path) -> TextCodec:
-        return TextCodec(bundle)
 
 
 def examples() -> list[dict[str, str]]:
@@ -89,7 +91,7 @@ def make_job(root: Path, changed: list[int], accuracy: float = 0.5, test: bool =
     sections = {
         "task": TextClassificationSection(outside="other", metric="f1_macro"),
         "train": TextTrainSection(model="bag-of-words"),
-        "need": NeedSection(accept=AcceptSection(accuracy=Gate(at_least=accuracy))),
+        "need": need_section(TextAcceptSection)(accept={"accuracy": {"at_least": accuracy}}),
         "deploy": DeploySection(threads=1),
     }
     inputs = {kind: root / kind for kind in ("bundle", "dataset", "model")}
@@ -122,7 +124,7 @@ def test_measures_through_the_real_server(proven: tuple[Job, Report]) -> None:
     assert numbers["size_mb"] == pytest.approx(sum(path.stat().st_size for path in files) / 1e6)
     assert 0.1 < numbers["latency_p50_ms"] <= numbers["latency_p95_ms"] < 2000
     assert numbers["accuracy_low"] < 0.97 < numbers["accuracy_high"]
-    assert set(AcceptSection.model_fields) - {"champion"} <= set(numbers)
+    assert set(TextAcceptSection.model_fields) - {"champion"} <= set(numbers)
 
 
 def test_the_proof_keeps_each_rows_answer(proven: tuple[Job, Report]) -> None:
@@ -145,6 +147,59 @@ def test_the_champion_is_scored_on_the_same_rows(tmp_path: Path) -> None:
     theirs = f1_score(truth, [word if word != "refund" else "card" for word in said], average="macro")
     ours = f1_score(truth, said, average="macro")
     assert report.numbers["champion_delta"] == pytest.approx(ours - theirs)
+
+
+def edit_manifest(bundle: Path, **fields: object) -> None:
+    path = bundle / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize(("fields", "word"), [({"format": 1}, "format 1"), ({"task": "another"}, "task another")])
+def test_a_champion_that_cannot_be_compared_stands_in_nobodys_way_and_is_named(
+    tmp_path: Path, fields: dict[str, object], word: str
+) -> None:
+    job = make_job(tmp_path, changed=[])
+    champion = standin.make_bundle(tmp_path / "champion")
+    edit_manifest(champion, **fields)
+    report = DeployStage().run(replace(job, champion=champion))
+    assert report.numbers["champion_delta"] is None
+    assert any("could not be compared" in warning and word in warning for warning in report.warnings)
+
+
+def test_a_damaged_champion_stops_deploy(tmp_path: Path) -> None:
+    job = make_job(tmp_path, changed=[])
+    champion = standin.make_bundle(tmp_path / "champion")
+    (champion / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match=r"tokenizer\.json"):
+        DeployStage().run(replace(job, champion=champion))
+
+
+class LossTask(Task):
+    """A task whose metric is better when lower, proven without asking the server much."""
+
+    def metric(self, section: Any) -> Metric:
+        return Metric("loss", higher=False)
+
+    def prove(self, section: Any, dataset: Path, bundle: Path, server: Any, learner: Any, room: Any) -> Proof:
+        assert server.post("/v1/predict", {"text": "card"})["best"] == "card"
+        with pytest.raises(DataError, match="422"):
+            server.post("/v1/predict", {"nonsense": 1})
+        return Proof("Proven.", {"loss": 1.5}, passages=[Passage("One", [("a", True)])], lines=[{"id": "1"}])
+
+    def score(self, section: Any, dataset: Path, split: str, opened: Any) -> float:
+        assert split == "test"
+        return 2.0
+
+
+def test_a_lower_loss_is_better_than_baseline_and_champion(tmp_path: Path) -> None:
+    job = make_job(tmp_path, changed=[])
+    champion = standin.make_bundle(tmp_path / "champion")
+    report = DeployStage().run(replace(job, champion=champion, task=LossTask(job.inputs["bundle"], [])))
+    assert report.numbers["above_baseline"] == pytest.approx(0.9 - 1.5)  # the bundle says 0.9 of its baseline
+    assert report.numbers["champion_delta"] == pytest.approx(0.5)
+    assert report.headline.startswith("Proven, ") and report.headline.endswith("MB.")
+    assert report.passages[0].title == "One"
+    assert (job.room.out / "proof" / "answers.jsonl").read_text() == '{"id": "1"}\n'
 
 
 def test_validation_stands_in_for_test_and_a_margin_too_fine_is_warned_of(
@@ -191,9 +246,9 @@ with BundleServer(Path(sys.argv[1]), ServeSection(threads=1), Path(sys.argv[2]))
 
 
 def test_an_even_sample() -> None:
-    assert prove.even_sample(3, 200) == [0, 1, 2]
-    assert prove.even_sample(1000, 4) == [0, 250, 500, 750]
-    assert len(set(prove.even_sample(3080, 200))) == 200
+    assert asking.even_sample(3, 200) == [0, 1, 2]
+    assert asking.even_sample(1000, 4) == [0, 250, 500, 750]
+    assert len(set(asking.even_sample(3080, 200))) == 200
 
 
 @pytest.mark.parametrize(
@@ -284,7 +339,8 @@ def test_the_dockerfiles_steps_by_hand(promoted: Path, tmp_path: Path) -> None:
 
 def test_the_stage_loads_no_torch() -> None:
     heavy = "{'torch', 'transformers', 'datasets', 'sklearn'}"
-    names = ", ".join(f"llmops.stages.deploy.{name}" for name in ("stage", "prove", "container", "parity"))
+    names = ", ".join(f"llmops.stages.deploy.{name}" for name in ("stage", "prove", "container"))
+    names += ", llmops.tasks.text_classification.proof"
     script = f"import sys, {names}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=standin.HERE, check=True)
     assert done.stdout.strip() == "[]"

@@ -169,6 +169,23 @@ def test_answers_alone_are_compared_when_no_texts_were_kept() -> None:
     assert drift.strangest == []
 
 
+def test_what_answers_do_not_tell_is_not_tested() -> None:
+    chance = rng()
+    sure, unsure = chance.beta(9, 1, 400), chance.beta(4, 4, 400)
+    answering = ["(answers)"] * 380 + ["(abstains)"] * 20
+    old, new = Sample((), sure, abstentions=answering), Sample((), unsure, abstentions=answering[::-1][:200] * 2)
+    drift = measure(old, new, set(), **LIMITS)
+    assert [(found.test, found.fires) for found in drift.findings] == [("abstentions", False), ("confidence", True)]
+    assert (drift.old_rows, drift.labels) == (400, [])
+    told = Sample(texts=[f"the parcel {n} is late" for n in range(60)])
+    moved = Sample(texts=[f"my locker {n} is stuck" for n in range(60)])
+    drift = measure(told, moved, {"the", "parcel", "my", "is", "late"}, **LIMITS)
+    assert [(found.test, found.fires) for found in drift.findings] == [("unknown words", True), ("texts", True)]
+    assert (told + moved).rows == 120
+    nothing = measure(Sample(), Sample(), set(), **LIMITS)
+    assert (nothing.findings, nothing.fires, nothing.effect) == ([], False, 0.0)
+
+
 def test_the_same_seed_gives_the_same_figures() -> None:
     assert drifted(3, strangers=True) == drifted(3, strangers=True)
 

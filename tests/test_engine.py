@@ -18,7 +18,7 @@ from torch import nn
 
 from llmops.core.errors import DataError, MachineError
 from llmops.engine import device
-from llmops.engine.batching import padding_share, plan_epoch, scoring_batches
+from llmops.engine.batching import Rowwise, padding_share, plan_epoch, scoring_batches
 from llmops.engine.checkpoint import Checkpoints
 from llmops.engine.config import FitSection
 from llmops.engine.fit import Diverged, fit
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = 60
 
 
-class Line:
+class Line(Rowwise):
     """A problem for the loop: a small network with dropout fits a line."""
 
     head_rate = 0.05
@@ -42,8 +42,11 @@ class Line:
         self.network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
         self.x = torch.randn(ROWS, 4)
         self.y = self.x.sum(1, keepdim=True)
-        self.lengths = np.arange(ROWS) % 7 + 1
         self.values = values
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.arange(ROWS) % 7 + 1
 
     def loss(self, rows: np.ndarray) -> torch.Tensor:
         return nn.functional.mse_loss(self.network(self.x[rows]), self.y[rows])
@@ -191,6 +194,34 @@ def test_early_stopping_waits_as_told_and_returns_the_best(tmp_path: Path) -> No
     assert not equal(weights(problem), weights(other))
 
 
+def test_a_metric_may_be_better_when_lower(tmp_path: Path) -> None:
+    problem = Line([0.5, 0.1, 0.4, 0.4])
+    problem.higher = False
+    _, state, _ = train(tmp_path, problem, patience=2)
+    assert (state.best, state.best_epoch, len(state.history)) == (0.1, 2, 4)
+
+
+def test_steps_end_the_training_within_a_pass_or_after_more_passes(tmp_path: Path) -> None:
+    _, state, room = train(tmp_path / "less", steps=11)
+    assert (state.step, [row["epoch"] for row in state.history]) == (11, [1, 2])
+    assert room.bars[0].total == 11
+    _, more, _ = train(tmp_path / "more", steps=33, epochs=1)
+    assert (more.step, len(more.history)) == (33, 5)
+
+
+def test_a_training_of_so_many_steps_is_resumed_exactly(tmp_path: Path) -> None:
+    whole, _, _ = train(tmp_path / "whole", steps=11)
+    interrupted(tmp_path / "broken", 9, steps=11)
+    resumed, _, _ = train(tmp_path / "broken", steps=11)
+    assert equal(weights(whole), weights(resumed))
+
+
+def test_a_training_counts_its_tokens(tmp_path: Path) -> None:
+    problem, state, room = train(tmp_path, epochs=2)
+    assert state.tokens == 2 * int(problem.lengths.sum())
+    assert "tokens/s" in room.bars[0].updates[-1][1]
+
+
 def test_a_listener_stops_the_training(tmp_path: Path) -> None:
     room, seen = FakeRoom(tmp_path), []
 
@@ -210,20 +241,20 @@ def test_a_loss_that_is_no_number_says_what_to_do(tmp_path: Path) -> None:
     assert "learning_rate" in told.value.mistakes[0].do
 
 
-def interrupted(folder: Path, at: int) -> None:
+def interrupted(folder: Path, at: int, **changes: Any) -> None:
     """A training that ends with an exception at step `at`, after the checkpoints of the steps before it."""
 
     class Broken(Line):
-        steps = 0
+        asked = 0
 
         def loss(self, rows: np.ndarray) -> torch.Tensor:
-            self.steps += 1
-            if self.steps > at:
+            self.asked += 1
+            if self.asked > at:
                 raise KeyboardInterrupt
             return super().loss(rows)
 
     with pytest.raises(KeyboardInterrupt):
-        train(folder, Broken())
+        train(folder, Broken(), **changes)
 
 
 @pytest.mark.parametrize("at", [1, 7, 8, 9, 20, 31])

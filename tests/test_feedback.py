@@ -16,10 +16,9 @@ import pytest
 
 from llmops import tasks
 from llmops.core.errors import DataError
-from llmops.core.protocols import Job, Places
+from llmops.core.protocols import Job, Judged, Places
 from llmops.core.report import Report
 from llmops.records.traffic import TrafficLog, new_id
-from llmops.records.trafficreader import Judged
 from llmops.registry import store
 from llmops.stages.deploy.config import DeploySection
 from llmops.stages.feedback import harvest
@@ -242,14 +241,22 @@ def test_test_rows_are_never_harvested(shop: Shop) -> None:
     in_disguise = [(f"  {text.upper()}!! ", label) for text, label in own[:5]]
     shop.send([*own[5:], *in_disguise, *shop.rows[600:603]], corrected=13)
     report, _ = shop.run()
+    assert not (shop.places.traffic / "preferences.jsonl").exists()  # labels make no pairs
     assert {row["text"] for row in shop.harvested()} == {text for text, _ in shop.rows[600:603]}
     assert report.numbers["harvest_in_test"] == 10
 
 
 def test_a_test_row_with_personal_data_is_recognised_though_the_log_redacts() -> None:
     said = judged("mail me at <email> please", "card")
-    found = harvest.gather([], [said], ["Mail me at anna@example.org, please"])
+    found = gather([], [said], ["Mail me at anna@example.org, please"])
     assert (found.rows, found.in_test) == ([], 1)
+
+
+TASK = tasks.find("text-classification")
+
+
+def gather(before: list[dict[str, Any]], said: list[Judged], test_texts: list[str]) -> harvest.Harvest:
+    return harvest.gather(before, said, test_texts, lambda one: TASK.harvested(TASK.section(), one))
 
 
 def judged(text: str | None, correction: str | None, said_at: float = 1.0, **more: Any) -> Judged:
@@ -258,8 +265,8 @@ def judged(text: str | None, correction: str | None, said_at: float = 1.0, **mor
 
 
 def test_the_latest_correction_of_a_text_wins_and_rows_stay() -> None:
-    first = harvest.gather([], [judged("One two", "card", 1.0), judged("three", "refund", 2.0)], [])
-    again = harvest.gather(first.rows, [judged("one TWO!", "parcel", 3.0), judged("three", "card", 1.5)], [])
+    first = gather([], [judged("One two", "card", 1.0), judged("three", "refund", 2.0)], [])
+    again = gather(first.rows, [judged("one TWO!", "parcel", 3.0), judged("three", "card", 1.5)], [])
     assert [(row["text"], row["label"]) for row in again.rows] == [("one TWO!", "parcel"), ("three", "refund")]
     assert (first.added, again.added) == (2, 0)
     assert again.learned_until(1) == 3.0
@@ -267,14 +274,14 @@ def test_the_latest_correction_of_a_text_wins_and_rows_stay() -> None:
 
 
 def test_thumbs_and_empty_texts_make_no_rows() -> None:
-    found = harvest.gather([], [judged("fine", None, rating=1), judged(None, "card"), judged(" ", "card")], [])
+    found = gather([], [judged("fine", None, rating=1), judged(None, "card"), judged(" ", "card")], [])
     assert (found.rows, found.without_text) == ([], 2)
 
 
 def test_texts_with_odd_line_breaks_stay_one_row(tmp_path: Path) -> None:
     path = tmp_path / "harvest.jsonl"
     text = "one\u2028two\u0085three\nfour"
-    rows = harvest.gather([], [judged(text, "card")], []).rows
+    rows = gather([], [judged(text, "card")], []).rows
     harvest.write(path, rows)
     assert len(path.read_text().splitlines()) == 1
     assert harvest.read(path) == rows

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.core.gates import judge, passed, words
-from llmops.stages.need.config import AcceptSection
+from llmops.tasks.text_classification.config import TextAcceptSection as AcceptSection
 
 NONE_YET = {"champion_delta": None}
 
@@ -70,9 +70,9 @@ def test_words_name_every_bound_once() -> None:
     gates = accept(accuracy={"at_least": 0.92}, latency_p95_ms={"at_most": 30}, champion={"no_worse_by": 0.005})
     said = words(gates)
     assert said == [
-        "accuracy at least 0.92",
         "latency_p95_ms at most 30",
-        "not more than 0.005 below the champion on the same test rows",
+        "not more than 0.005 worse than the champion on the same test rows",
+        "accuracy at least 0.92",
     ]
     assert len(said) == len(judge({}, gates))
 

@@ -13,6 +13,7 @@ import pytest
 
 from llmops.core.errors import ConfigError, DataError
 from llmops.engine.ragged import Ragged
+from llmops.nets.tokenizer import pretrained_tokenizer
 from llmops.tasks import find
 from llmops.tasks.text_classification.calibration import (
     abstention,
@@ -25,7 +26,7 @@ from llmops.tasks.text_classification.config import TextClassificationSection, T
 from llmops.tasks.text_classification.encoder import TextEncoder
 from llmops.tasks.text_classification.learner import TextClassifier
 from llmops.tasks.text_classification.metrics import class_table, confused_pairs, scores
-from llmops.tasks.text_classification.tokenizer import pretrained_tokenizer, train_tokenizer
+from llmops.tasks.text_classification.tokenizer import train_tokenizer
 from tests.rooms import FakeRoom
 from tests.words import TASK, dataset, rows, settings, tiny_bert
 
@@ -201,7 +202,7 @@ def test_export_says_what_the_model_says(tmp_path: Path) -> None:
     import onnxruntime
 
     learner, data, _ = trained(tmp_path, epochs=1)
-    (path,) = learner.export(tmp_path / "onnx")
+    path, _ = learner.export(tmp_path / "onnx")
     tokens, mask = Ragged.read(data / "test.safetensors").padded(np.arange(24), 0)
     (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"tokens": tokens, "mask": mask})
     assert np.abs(logits - learner.predict(data, "test")).max() < 1e-4

@@ -11,21 +11,27 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from llmops import tasks
 from llmops.core.errors import DataError, MachineError
-from llmops.core.protocols import Job
+from llmops.core.protocols import Job, Task
 from llmops.core.report import Report
 from llmops.stages.need import adequacy, estimate
-from llmops.stages.need.config import NeedSection
+from llmops.stages.need.config import NeedSection, need_section
+from llmops.stages.need.gatecheck import gate_mistakes
 from llmops.stages.need.stage import NeedStage
 from llmops.stages.prepare.config import PrepareSection
 from llmops.stages.tune.config import TuneSection
 from llmops.tasks.text_classification.baseline import score_rows, writes_without_spaces
-from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+from llmops.tasks.text_classification.config import TextAcceptSection, TextClassificationSection, TextTrainSection
+from tests.cases_data import texts
 from tests.rooms import FakeRoom, places_in
 from tests.tiny import write_rows
+from tests.unlabelled import QUESTIONS, RUNNING, TRAIN, WrittenAcceptSection, WrittenSection
 
+TextNeed = need_section(TextAcceptSection)
+WrittenNeed = need_section(WrittenAcceptSection)
 TASK = tasks.find("text-classification")
 BANKING = Path("/work/shared/data/banking77")
 
@@ -35,7 +41,7 @@ def need_job(folder: Path, rows: int = 240, split: Any = None, tune: Any = None,
     write_rows(folder / "data.csv", rows)
     steps = [{"clean": {}}, {"split": split or {"valid": 0.2, "test": 0.2}}, {"augment": {"copies": 0.5}}]
     sections = {
-        "need": NeedSection(probe_s=0.2, **need),
+        "need": TextNeed(probe_s=0.2, **need),
         "prepare": PrepareSection(sources=["data.csv"], steps=steps),
         "task": TextClassificationSection(),
         "train": TextTrainSection(model="bag-of-words", epochs=2, width=16, vocabulary=200, device="cpu"),
@@ -82,7 +88,7 @@ def test_gates_are_told_in_words_and_the_fine_margin_is_warned_of(told: tuple[Jo
     report = told[1]
     said = [row[0] for row in report.tables[0].rows]
     assert "accuracy at least 0.9" in said
-    assert "not more than 0.005 below the champion on the same test rows" in said
+    assert "not more than 0.005 worse than the champion on the same test rows" in said
     (warning,) = [line for line in report.warnings if "no_worse_by" in line]
     assert f"{report.numbers['rows_test']} test rows" in warning
 
@@ -120,6 +126,9 @@ def test_memory_and_disk_of_the_machine_are_limits_too() -> None:
     estimate.refuse_what_cannot_fit(NeedSection(), plan, 501, 51)
     with pytest.raises(MachineError, match="this machine has 499 MB"):
         estimate.refuse_what_cannot_fit(NeedSection(max_memory_mb=1000), plan, 499, 51)
+    with pytest.raises(MachineError) as refusal:
+        estimate.refuse_what_cannot_fit(NeedSection(), plan, 499, 51, length="context")
+    assert "`task.context`" in refusal.value.mistakes[0].do
     with pytest.raises(MachineError, match="49 MB are free"):
         estimate.refuse_what_cannot_fit(NeedSection(), plan, 501, 49)
 
@@ -151,7 +160,8 @@ def test_a_missing_file_is_the_datas_fault(tmp_path: Path) -> None:
     ],
 )
 def test_gates_that_nothing_can_pass_are_mistakes(accept: dict[str, Any], where: str, what: str) -> None:
-    (mistake,) = NeedStage().check({"need": NeedSection(accept=accept)}, TASK, places_in(Path("/nowhere")))
+    sections = {"need": TextNeed(accept=accept), "task": TextClassificationSection()}
+    (mistake,) = NeedStage().check(sections, TASK, places_in(Path("/nowhere")))
     assert mistake.where == where
     assert what in mistake.what
     assert mistake.do
@@ -159,7 +169,91 @@ def test_gates_that_nothing_can_pass_are_mistakes(accept: dict[str, Any], where:
 
 def test_sensible_gates_are_no_mistake() -> None:
     accept = {"accuracy": {"at_least": 0.9}, "size_mb": {"at_most": 26}, "latency_p95_ms": {"at_most": 500}}
-    assert NeedStage().check({"need": NeedSection(accept=accept)}, TASK, places_in(Path("/nowhere"))) == []
+    sections = {"need": TextNeed(accept=accept), "task": TextClassificationSection()}
+    assert NeedStage().check(sections, TASK, places_in(Path("/nowhere"))) == []
+
+
+def test_a_tasks_gates_are_a_block_of_its_own() -> None:
+    assert TextNeed is need_section(TextAcceptSection)
+    assert TextNeed.__name__ == "NeedSection" and issubclass(TextNeed, NeedSection)
+    assert TextNeed.__doc__ == NeedSection.__doc__
+    assert TextNeed.model_fields["accept"].description == NeedSection.model_fields["accept"].description
+    assert list(TextNeed.model_fields) == list(NeedSection.model_fields)
+    assert TextNeed(accept={"f1_macro": {"at_least": 0.5}}).plain()["accept"]["f1_macro"]["at_least"] == 0.5
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        WrittenNeed(accept={"f1_macro": {"at_least": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("gate", "bound", "metric", "inside"),
+    [
+        ("chrf", 101, "loss", "between 0 and 100"),
+        ("perplexity", 0.9, "loss", "1 or more"),
+        ("loss", -1, "loss", "0 or more"),
+        ("recall_at_5", 5, "recall_at_1", "between 0 and 1"),
+        ("above_baseline", 2, "mrr", "between -1 and 1"),
+    ],
+)
+def test_every_figure_has_its_range(gate: str, bound: float, metric: str, inside: str) -> None:
+    (mistake,) = gate_mistakes(gate, {"at_least": bound}, metric)
+    assert inside in mistake.what
+
+
+@pytest.mark.parametrize("gate", [("above_baseline", {"at_least": 2}), ("champion", {"no_worse_by": 1.5})])
+def test_a_loss_may_fall_by_more_than_one(gate: tuple[str, dict[str, float]]) -> None:
+    assert gate_mistakes(*gate, metric="loss") == []
+    assert gate_mistakes(*gate, metric="accuracy") != []
+
+
+def written_job(folder: Path, task: Task, accept: dict[str, Any] | None = None, **prepare: Any) -> Job:
+    """A job of need on rows without labels."""
+    sections = {
+        "need": WrittenNeed(probe_s=0.1, accept=accept or {}),
+        "prepare": PrepareSection(**prepare),
+        "task": WrittenSection(),
+        "train": TRAIN,
+    }
+    return Job("demo", sections, task, {}, FakeRoom(folder), places_in(folder), seed=1)
+
+
+def test_running_text_is_foreseen_in_rows_and_characters(tmp_path: Path) -> None:
+    content = "\n\n".join(f"Chapter {n}.\nAnd so it went on." for n in range(100))
+    (tmp_path / "book.txt").write_text(content)
+    job = written_job(tmp_path, RUNNING, sources=["book.txt"], steps=[{"split": {"by": "order", "test": 0}}])
+    report = NeedStage().run(job)
+    assert [report.numbers[f"rows_{split}"] for split in ("train", "valid", "test")] == [90, 10, 0]
+    assert sum(int(report.numbers[f"characters_{split}"] or 0) for split in ("train", "valid", "test")) == len(content)
+    assert "classes" not in report.numbers and "class" not in report.markdown("need")
+    assert "reaches loss 2." in report.headline and report.headline.endswith(" (lower is better)")
+    assert report.tables[1].title == "Rows and characters"
+    assert any("no test row" in line for line in report.warnings)
+    baseline = brief_of(job)["baseline"]
+    assert baseline["metric"] == "loss" and 2 < baseline["valid"] < 4 and baseline["test"] is None
+    assert brief_of(job)["estimate"]["tune_s"] == 0
+
+
+def test_rough_gates_on_questions_are_warned_of(tmp_path: Path) -> None:
+    rows = [{"question": f"{line}?", "answer": f"{line} yes"} for line in texts(80)]
+    (tmp_path / "faq.json").write_text(json.dumps([*rows, {**rows[0], "answer": "no"}, rows[1]]))
+    accept = {"recall_at_1": {"at_least": 0.8}, "champion": {"no_worse_by": 0.01}}
+    report = NeedStage().run(written_job(tmp_path, QUESTIONS, accept, sources=["faq.json"]))
+    assert sum(int(report.numbers[f"rows_{split}"] or 0) for split in ("train", "valid", "test")) == 81
+    assert report.numbers["baseline_test"] == 1.0
+    said = " ".join(report.warnings)
+    assert "recall_at_1 near 0.8" in said and "no_worse_by 0.01 is finer" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "steps", "what"),
+    [
+        ("One line.", [{"split": {"by": "order"}}], "validate on"),
+        ("Short.\n\n" + "Long, very long. " * 9, [{"split": {"by": "order", "valid": 0.5, "test": 0.49}}], "train on"),
+    ],
+)
+def test_too_little_text_is_refused(tmp_path: Path, content: str, steps: list[Any], what: str) -> None:
+    (tmp_path / "book.txt").write_text(content)
+    with pytest.raises(DataError, match=what):
+        NeedStage().run(written_job(tmp_path, RUNNING, sources=["book.txt"], steps=steps))
 
 
 def test_depends_on_the_files_and_the_gates(tmp_path: Path) -> None:

@@ -104,6 +104,131 @@ def test_jsonl_keeps_types_and_counts_broken_lines(tmp_path: Path) -> None:
     assert [bad.origin for bad in reading.bad] == ["data.jsonl:3", "data.jsonl:4"]
 
 
+def test_a_json_array_knows_where_its_items_begin(tmp_path: Path) -> None:
+    items = [{"text": "one", "more": [{"deep": 1}]}, 7, {"text": "zwei, schön"}]
+    put("\ufeff " + json.dumps(items, indent=2, ensure_ascii=False), "data.json")(tmp_path)
+    reading = read("data.json", tmp_path)
+    assert reading.columns == ["text", "more"]
+    assert list(reading) == [(items[0], "data.json:2"), (items[2], "data.json:11")]
+    assert [(bad.origin, bad.reason, bad.text) for bad in reading.bad] == [("data.json:10", "unreadable_line", "7")]
+
+
+def test_items_on_one_line_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    put(json.dumps([{"text": str(n)} for n in range(3)]), "data.json")(tmp_path)
+    assert [origin for _, origin in read("data.json", tmp_path)] == ["data.json:1", "data.json:1[1]", "data.json:1[2]"]
+
+
+def test_a_json_file_may_hold_one_object_a_line(tmp_path: Path) -> None:
+    put('{"text": "one"}\n{"text": \n{"text": "two"}\n', "data.json")(tmp_path)
+    reading = read("data.json", tmp_path)
+    assert [(row["text"], origin) for row, origin in reading] == [("one", "data.json:1"), ("two", "data.json:3")]
+    assert [bad.origin for bad in reading.bad] == ["data.json:2"]
+
+
+def test_stray_bytes_and_other_encodings_in_a_json_array(tmp_path: Path) -> None:
+    words = [f"größe {number}" for number in range(99)]
+    lines = [json.dumps({"text": text}, ensure_ascii=False).encode() for text in words] + [b'{"text": "gr\xf6\xdfe"}']
+    put(b"[" + b",\n".join(lines) + b"]", "data.json")(tmp_path)
+    reading = read("data.json", tmp_path)
+    assert [row["text"] for row, _ in reading] == words
+    assert [(bad.origin, bad.reason) for bad in reading.bad] == [("data.json:100", "undecodable")]
+    put(json.dumps([{"text": text} for text in words], ensure_ascii=False).encode("cp1252"), "old.json")(tmp_path)
+    old = read("old.json", tmp_path)
+    assert [row["text"] for row, _ in old] == words and old.encoding_found
+
+
+def test_a_broken_array_gives_what_stands_before_the_break(tmp_path: Path) -> None:
+    put('[{"text": "one"},\n{"text": "two"},\n{"text": "three\n', "data.json")(tmp_path)
+    found = iter(read("data.json", tmp_path))
+    assert [next(found)[0]["text"] for _ in range(2)] == ["one", "two"]
+    with pytest.raises(DataError, match="not JSON") as told:
+        next(found)
+    assert told.value.mistakes[0].where.endswith("data.json:3")
+
+
+def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
+    put("[ ]", "data.json")(tmp_path)
+    assert list(read("data.json", tmp_path)) == []
+
+
+TALE = "\ufeff\r\nOnce upon\r\na time.\n\n \n  There was more.\nAnd more.\n\n\nThe end."
+
+
+@pytest.mark.parametrize(
+    ("unit", "texts", "numbers"),
+    [
+        ("paragraphs", ["\nOnce upon\na time.\n\n \n", "  There was more.\nAnd more.\n\n\n", "The end."], [2, 6, 10]),
+        (
+            "lines",
+            ["\nOnce upon\n", "a time.\n\n \n", "  There was more.\n", "And more.\n\n\n", "The end."],
+            [2, 3, 6, 7, 10],
+        ),
+        ("file", [TALE.lstrip("\ufeff").replace("\r\n", "\n")], [2]),
+    ],
+)
+def test_plain_text_falls_into_parts_that_make_the_file_again(
+    tmp_path: Path, unit: str, texts: list[str], numbers: list[int]
+) -> None:
+    put(TALE, "tale.txt")(tmp_path)
+    reading = read(SourceSection(path="tale.txt", rows=unit), tmp_path, ("story",))
+    assert list(reading) == [
+        ({"story": text, "document_id": "tale.txt", "part": part}, f"tale.txt:{number}")
+        for part, (text, number) in enumerate(zip(texts, numbers, strict=True), 1)
+    ]
+    assert reading.columns == ["story", "document_id", "part"]
+    assert "".join(texts) == TALE.lstrip("\ufeff").replace("\r\n", "\n")
+
+
+def test_text_is_a_table_for_tasks_with_two_columns_unless_told(tmp_path: Path) -> None:
+    put("text,label\nwords,a\n", "data.txt")(tmp_path)
+    assert [row for row, _ in read("data.txt", tmp_path)] == [{"text": "words", "label": "a"}]
+    assert [row["text"] for row, _ in read("data.txt", tmp_path, ("text",))] == ["text,label\nwords,a\n"]
+    told = SourceSection(path="data.txt", format="csv")
+    assert [row["text"] for row, _ in read(told, tmp_path, ("text",))] == ["words"]
+    with pytest.raises(DataError, match="no column `label`"):
+        read(SourceSection(path="data.txt", format="text"), tmp_path).require(["text", "label"])
+
+
+def test_a_flaw_costs_its_paragraph(tmp_path: Path) -> None:
+    good = "".join(f"größe {number}\n\n" for number in range(99)).encode()
+    put(b"first\ngr\xf6\xdfe\n\n" + good + b"nul\0byte\n", "tale.md")(tmp_path)
+    reading = read("tale.md", tmp_path, ("text",))
+    assert [row["part"] for row, _ in reading] == list(range(2, 101))
+    assert [(bad.origin, bad.reason) for bad in reading.bad] == [
+        ("tale.md:1", "undecodable"),
+        ("tale.md:202", "nul_byte"),
+    ]
+
+
+def test_a_folder_of_texts_gives_the_parts_of_each_file(tmp_path: Path) -> None:
+    for name, content in (("b.txt", "one\n\ntwo"), ("a/deep.md", "three"), (".hidden.txt", "no"), ("x.png", "no")):
+        (tmp_path / "pages" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pages" / name).write_text(content)
+    (tmp_path / "pages/empty.txt").touch()
+    (tmp_path / "pages/blank.txt").write_text("\n \n")
+    (tmp_path / "pages/z.txt").write_bytes(b"PK\x03\x04" * 9)
+    reading = read("pages", tmp_path, ("text",))
+    assert [(row["document_id"], row["part"], row["text"]) for row, _ in reading] == [
+        ("pages/a/deep.md", 1, "three"),
+        ("pages/b.txt", 1, "one\n\n"),
+        ("pages/b.txt", 2, "two"),
+    ]
+    assert [(bad.origin, bad.reason) for bad in reading.bad] == [
+        ("pages/blank.txt:1", "missing_value"),
+        ("pages/empty.txt:1", "unreadable_file"),
+        ("pages/z.txt:1", "unreadable_file"),
+    ]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="no text file"):
+        read("none", tmp_path, ("text",))
+
+
+def test_a_folder_holds_no_rows_with_fields(tmp_path: Path) -> None:
+    (tmp_path / "chats").mkdir()
+    with pytest.raises(DataError, match="fields that a folder of text does not hold"):
+        read("chats", tmp_path, ())
+
+
 def test_a_folder_gives_one_row_a_file(tmp_path: Path) -> None:
     for label, name, text in (("refund", "1.txt", "money back"), ("track order", "x.txt", "wo ist es, schön")):
         (tmp_path / "texts" / label).mkdir(parents=True)

@@ -149,7 +149,7 @@ def test_a_lone_request_waits_no_longer_than_max_wait() -> None:
 
 
 def test_a_full_queue_is_refused_with_429_and_a_client_that_hangs_up_makes_room(tmp_path: Path) -> None:
-    bundle = standin.make_bundle(tmp_path / "bundle", slow=120)  # seconds: long enough to look at a queue on a busy machine
+    bundle = standin.make_bundle(tmp_path / "bundle", slow=120)  # long enough to look at the queue of a busy machine
     with standin.serve_bundle(bundle, queue=3, max_batch=1, max_wait_ms=0) as (_, port):
         waiting = [Caller(port) for _ in range(4)]
         for caller in waiting:  # one is computed, three wait

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmops.bundle.format import Manifest
+from llmops.bundle.predictor import Predictor
+from llmops.serving.swap import Loaded
+from llmops.tasks.answering.codec import AnsweringRequest, AnsweringResponse, FoundEntry
 from tests import standin, webdriver
+from tests.standin_writer import answering
 from tests.webdriver import Browser
 
 pytestmark = [
@@ -111,3 +117,63 @@ def test_a_refusal_is_shown_in_words(page: Browser) -> None:
     )
     page.click("#send")
     page.wait("#trouble", "Send at most 20,000 characters")
+
+
+class WordCodec:
+    """Finds the entry that shares most words with a question; stands in for the task `answering`."""
+
+    Request, Response = AnsweringRequest, AnsweringResponse
+    one, many = "question", "questions"
+    sample = AnsweringRequest(question="Where is my parcel?")
+    entries = ("Your parcel comes on Monday.", "We refund you within a week.", EVIL)
+
+    def size(self, request: AnsweringRequest) -> int:
+        return len(request.question)
+
+    def encode(self, requests: Sequence[AnsweringRequest]) -> Any:
+        return {"questions": [set(request.question.lower().split()) for request in requests]}
+
+    def run(self, batch: Any) -> list[Any]:
+        return [[[len(words & set(text.lower().split())) for text in self.entries] for words in batch["questions"]]]
+
+    def decode(self, arrays: Sequence[Any], requests: Sequence[AnsweringRequest]) -> list[AnsweringResponse]:
+        return [self.response(scores) for scores in arrays[0]]
+
+    def response(self, scores: list[int]) -> AnsweringResponse:
+        order = sorted(range(3), key=lambda place: -scores[place])
+        found = [
+            FoundEntry(entry=f"e{place}", text=self.entries[place], source=f"faq.md:{place}", score=scores[place] / 9)
+            for place in order
+        ]
+        sure = scores[order[0]] > 0
+        return AnsweringResponse(
+            answer=found[0].text if sure else None, entry=found[0].entry, source=found[0].source, score=found[0].score,
+            confidence=0.9 if sure else 0.1, abstained=not sure, alternatives=found[1:],
+        )  # fmt: skip
+
+
+def test_a_model_that_finds_answers_shows_them_with_their_source(tmp_path: Path) -> None:
+    codec = WordCodec()
+    manifest = Manifest(task="answering", task_version=1, files={}, cleaning={}, settings={"threshold": 0.5})
+    model = Loaded(0, Predictor(manifest, codec, codec))
+    with answering(tmp_path, model) as served, webdriver.browser(tmp_path) as browser:
+        browser.size(360, 800)
+        browser.open(f"http://127.0.0.1:{served.port}/")
+        browser.wait("#about", "answering")
+        browser.press(f"where is my parcel{ENTER}")
+        browser.wait("#label", "comes on Monday")
+        assert browser.text("#source") == "faq.md:0"
+        assert "refund" in browser.text("#ranking")
+        browser.click("#wrong")
+        right = "It comes on Tuesday, " + "and on no other day, " * 20
+        browser.press(right + ENTER)
+        browser.wait("#thanks", "Tuesday")
+        standin.wait_until(lambda: corrections(tmp_path), 5)
+        assert corrections(tmp_path) == [("where is my parcel", -1, right.strip())]
+        assert browser.run("return document.documentElement.scrollWidth") <= 360
+        browser.run("document.getElementById('text').value = ''; document.getElementById('text').focus()")
+        browser.press(f"nothing known{ENTER}")
+        browser.wait("#label", "Nothing fits")
+        assert "isn't sure" in browser.text("#kind")
+        assert browser.run("return document.images.length") == 0
+        assert not browser.complaints()

@@ -121,6 +121,32 @@ def test_redaction_and_text_can_be_switched_off(tmp_path: Path) -> None:
     assert column(tmp_path / "mute.db", "SELECT request FROM requests") == [None]
 
 
+def test_prose_is_redacted_and_labels_are_not(tmp_path: Path) -> None:
+    words = "write to anna@example.org"
+    with TrafficLog(tmp_path / "log.db") as log:
+        label = put(log, response={"best": words})
+        log.feedback(label, correction=words)
+        chat = put(log, request={"messages": [{"role": "user", "content": words}]}, response={"answer": words, "n": 3},
+                   label=None, probability=None, prose=True)  # fmt: skip
+        log.feedback(chat, rating=-1, correction=words, prose=True)
+    with TrafficReader(tmp_path / "log.db") as reader:
+        labelled, chatted = reader.judged()
+    assert (labelled.response, labelled.correction, labelled.label) == ({"best": words}, words, "parcel")
+    assert chatted.request == {"messages": [{"role": "user", "content": "write to <email>"}]}
+    assert (chatted.response, chatted.label) == ({"answer": "write to <email>", "n": 3}, None)
+    assert chatted.correction == "write to <email>"
+
+
+def test_a_log_without_texts_keeps_no_prose(tmp_path: Path) -> None:
+    with TrafficLog(tmp_path / "log.db", keep_text=False) as log:
+        chat = put(log, response={"answer": "secret", "n": 3}, label=None, prose=True)
+        log.feedback(chat, rating=-1, correction="secret", prose=True)
+    with TrafficReader(tmp_path / "log.db") as reader:
+        [said] = reader.judged()
+    assert (said.request, said.response, said.correction, said.rating) == (None, {"n": 3}, None, -1)
+    assert b"secret" not in (tmp_path / "log.db").read_bytes()
+
+
 def test_texts_that_utf8_cannot_hold_do_not_stop_the_log(path: Path) -> None:
     with TrafficLog(path) as log:
         put(log, "half a pair \ud83d and a NUL \x00")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from llmops.core.protocols import Job
+from llmops.core.protocols import Job, Metric
 from llmops.core.report import Report
-from llmops.stages.train.stage import TrainStage, warnings
+from llmops.stages.train.stage import TrainStage, headline, warnings
 from llmops.tasks import find
 from tests.rooms import FakeRoom, places_in
 from tests.words import TASK, dataset, settings
@@ -76,13 +76,31 @@ def test_a_model_folder_that_is_not_there_is_seen_before_any_work(tmp_path: Path
 def test_what_deserves_an_eye_is_said() -> None:
     history = [{"accuracy": 0.5}, {"accuracy": 0.6}]
     result = {"metrics": {"accuracy": 0.6}, "seconds": 9.0, "best_epoch": 2, "epochs": 2, "history": history}
-    told = warnings("accuracy", result, {"baseline_valid": 0.7, "predicted_upper_s": 5.0})
+    accuracy = Metric("accuracy")
+    told = warnings(accuracy, result, {"baseline_valid": 0.7, "predicted_upper_s": 5.0})
     assert [word in line for word, line in zip(("baseline", "upper bound", "more epochs"), told, strict=True)] == [
         True
     ] * 3
     assert (
-        warnings(
-            "accuracy", {**result, "history": history[:1] * 2}, {"baseline_valid": None, "predicted_upper_s": None}
-        )
+        warnings(accuracy, {**result, "history": history[:1] * 2}, {"baseline_valid": None, "predicted_upper_s": None})
         == []
     )
+
+
+def test_a_loss_that_falls_is_a_model_that_gets_better() -> None:
+    history = [{"loss": 2.0}, {"loss": 1.5}]
+    result = {"metrics": {"loss": 1.5}, "seconds": 1.0, "best_epoch": 2, "epochs": 2, "history": history}
+    quiet = {"baseline_valid": 1.6, "predicted_upper_s": None}
+    loss = Metric("loss", higher=False)
+    (told,) = warnings(loss, result, quiet)
+    assert "more epochs" in told
+    assert any("baseline is better" in line for line in warnings(loss, result, {**quiet, "baseline_valid": 1.4}))
+    assert headline(loss, {**result, "tokens_per_s": 1234.0}, {}).endswith("1,234 tokens/s")
+    assert headline(loss, result, {}).endswith("1 s")
+
+
+def test_a_local_model_counts_by_its_contents(tmp_path: Path) -> None:
+    stage, places = TrainStage(), places_in(tmp_path)
+    blocks = {"task": TASK, "train": settings(model=str(tmp_path))}
+    assert list(stage.depends(blocks, TASK_KIND, places).files) == [tmp_path]
+    assert list(stage.depends({"task": TASK, "train": settings()}, TASK_KIND, places).files) == []

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from llmops.core.artifact import tree_digest, write_json
 from llmops.core.errors import MachineError
-from llmops.core.protocols import Job
+from llmops.core.protocols import Job, Metric
 from llmops.stages.tune.config import TuneSection
 from llmops.stages.tune.pruning import below_median, falls_behind, hopeless
 from llmops.stages.tune.space import grid, own_picks
@@ -79,6 +79,9 @@ class CurveTask:
 
     def encoding(self, train: TextTrainSection) -> dict[str, Any]:
         return {"model": train.model, "vocabulary": train.vocabulary}
+
+    def metric(self, section: Any) -> Metric:
+        return Metric("accuracy")
 
     def learner(self, section: Any, train: TextTrainSection, seed: int) -> CurveLearner:
         return CurveLearner(train, seed)
@@ -172,6 +175,55 @@ def test_a_better_trial_replaces_the_model(tmp_path: Path, sampler: str) -> None
     assert told["metrics"]["accuracy"] == max(values)
     curve = [y for _, y in report.curves[0].lines["best"]]
     assert curve == [max(values[: n + 1]) for n in range(8)]
+
+
+class LossLearner(CurveLearner):
+    """The same curve turned around: a loss."""
+
+    def train(self, dataset: Path, work: Path, room: Any, listener: Any = None) -> dict[str, Any]:
+        def turned(epoch: int, metrics: dict[str, float]) -> bool:
+            return listener is not None and listener(epoch, {"loss": 1 - metrics["accuracy"]})
+
+        found = super().train(dataset, work, room, turned)
+        history = [{"loss": 1 - row["accuracy"]} for row in found["history"]]
+        return {"metrics": min(history, key=lambda row: row["loss"]), "history": history}
+
+
+class LossTask(CurveTask):
+    """The task of the turned stand-in: lower is better."""
+
+    def metric(self, section: Any) -> Metric:
+        return Metric("loss", higher=False)
+
+    def learner(self, section: Any, train: TextTrainSection, seed: int) -> CurveLearner:
+        return LossLearner(train, seed)
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "halving"])
+def test_of_losses_the_lowest_wins_and_the_high_ones_are_stopped(tmp_path: Path, pruner: str) -> None:
+    blocks = sections(LEARNING_RATE, trials=8, sampler="tpe", pruner=pruner)
+    job = job_in(tmp_path, blocks)
+    (job.inputs["model"] / "history.json").unlink()  # it tells of another task
+    report = TuneStage().run(replace(job, task=LossTask()))  # type: ignore[arg-type]
+    rows = trial_rows(report)
+    done = [row[2] for row in rows if row[4].startswith(("done", "the trained model"))]
+    assert report.numbers["valid_loss"] == min(done) < rows[0][2] == report.numbers["valid_loss_trained"]
+    assert all(row[2] >= min(done) for row in rows)
+    won = json.loads((job.room.out / "model" / "history.json").read_text())
+    assert won["metrics"]["loss"] == min(done)
+    curve = [y for _, y in report.curves[0].lines["best"]]
+    assert curve == sorted(curve, reverse=True)
+
+
+def test_of_losses_and_accuracies_the_same_trials_are_done(tmp_path: Path) -> None:
+    """Turned around, the search must draw, stop and win alike."""
+    own, _ = tuned(tmp_path / "own", WIDE, trials=10, sampler="tpe", pruner="halving")
+    blocks = sections(WIDE, trials=10, sampler="tpe", pruner="halving")
+    other = job_in(tmp_path / "other", blocks)
+    (other.inputs["model"] / "history.json").unlink()
+    turned = TuneStage().run(replace(other, task=LossTask()))  # type: ignore[arg-type]
+    assert [row[1:5] for row in trial_rows(turned)][1:] == [row[1:5] for row in trial_rows(own)][1:]
+    assert [row[-2:] for row in trial_rows(turned)][1:] == [row[-2:] for row in trial_rows(own)][1:]
 
 
 def test_an_equal_trial_does_not_replace_the_model(tmp_path: Path) -> None:

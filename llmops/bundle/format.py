@@ -13,9 +13,16 @@ from llmops.core.artifact import file_digest, tree_files, write_json
 from llmops.core.errors import DataError
 from llmops.core.section import Section
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "bundle.json"
+CARD = "MODEL_CARD.md"
+MERGED = "merged"
+"""Folder of a bundle with the same model for other tools (plain Hugging Face layout); the server does not read it."""
 REMAKE = "make it again: llmops compress CONFIG"
+
+
+class OldFormat(DataError):
+    """The bundle was made by an older llmops, in a format that is no longer read."""
 
 
 class FileMark(Section):
@@ -30,26 +37,20 @@ class FileMark(Section):
 class Manifest(Section):
     """bundle.json."""
 
-    format: Literal[1] = 1
-    """Number of this format; a newer one is refused."""
+    format: Literal[2] = 2
+    """Number of this format; any other one is refused."""
     task: str
     """Name of the task in the table of tasks; its codec reads requests and writes answers."""
     task_version: int = Field(ge=1)
     """Version of that task's code when the bundle was made."""
-    runtime: Literal["oneshot"] = "oneshot"
-    """How it computes: one run of the network for each batch."""
+    runtime: Literal["oneshot", "stepper"] = "oneshot"
+    """How it computes: one run of the network for each batch, or token by token with a cache."""
     files: dict[str, FileMark]
     """Every other file of the folder, by its path in it."""
-    labels: list[str] = Field(min_length=1)
-    """Class labels, in the order of the logits."""
-    max_tokens: int = Field(ge=1)
-    """Longer texts are cut here, as in training."""
+    settings: dict[str, Any] = {}
+    """What the task's codec and the runtime need to know; the codec checks them."""
     cleaning: dict[str, Any]
     """The settings of prepare's `clean`; the same code runs on every request."""
-    temperature: float = Field(1.0, gt=0)
-    """Logits are divided by it before the softmax (Guo et al. 2017)."""
-    threshold: float = Field(0.0, ge=0, le=1)
-    """The server abstains when the best label's probability is below it."""
     metrics: dict[str, Any] = {}
     """Figures measured when the bundle was made."""
     lineage: dict[str, Any] = {}
@@ -62,7 +63,7 @@ def write(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     `fields` are those of `Manifest` except `format` and `files`. Raises pydantic's ValidationError when a field
     is missing or wrong: that is the caller's bug.
     """
-    paths = [path for path in tree_files(folder) if path.name != MANIFEST]
+    paths = [path for path in tree_files(folder) if path != folder / MANIFEST]
     files = {
         path.relative_to(folder).as_posix(): FileMark(sha256=file_digest(path), size=path.stat().st_size)
         for path in paths
@@ -70,6 +71,13 @@ def write(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     manifest = Manifest(**fields, files=files)
     write_json(folder / MANIFEST, manifest.plain())
     return manifest
+
+
+def size_mb(folder: Path) -> float:
+    """Megabytes (1e6 bytes) of what the server reads: all files but bundle.json, the card and `merged/`."""
+    left_out = {MANIFEST, CARD, MERGED}
+    kept = [path for path in tree_files(folder) if path.relative_to(folder).parts[0] not in left_out]
+    return sum(path.stat().st_size for path in kept) / 1e6
 
 
 def read(folder: Path) -> Manifest:
@@ -97,6 +105,12 @@ def _parse(path: Path) -> Manifest:
             f"the bundle has format {number}; this llmops reads up to {FORMAT}",
             str(path),
             "upgrade llmops and try again",
+        )
+    if isinstance(number, int) and number < FORMAT:
+        raise OldFormat(
+            f"the bundle has format {number}, of an older llmops; this one reads format {FORMAT}",
+            str(path),
+            "make it again: llmops run CONFIG",
         )
     try:
         return Manifest.model_validate(plain)

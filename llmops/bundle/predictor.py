@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,31 @@ from llmops import tasks
 from llmops.bundle import format as bundle_format
 from llmops.bundle.format import Manifest
 from llmops.bundle.runtimes import open_runtime
+from llmops.bundle.stepper import SLOTS
 from llmops.core.errors import DataError
-from llmops.core.protocols import Codec, Runtime
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The three parts of an opened bundle; `answer` may be called from any one thread at a time."""
+    """The three parts of an opened bundle (`protocols.Opened`).
+
+    A one-shot bundle has a Codec and a Runtime, and `answer` may be called from any one thread at a time; one that
+    writes has a WritingCodec and a Stepper, which a scheduler drives.
+    """
 
     manifest: Manifest
-    codec: Codec
-    runtime: Runtime
+    codec: Any
+    runtime: Any
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The codec's and the runtime's settings."""
+        return self.manifest.settings
 
     @classmethod
-    def open(cls, folder: Path, threads: int = 0) -> Predictor:
-        """Check the bundle in `folder` and load it. `threads` compute (0: one for each core).
+    def open(cls, folder: Path, threads: int = 0, slots: int = SLOTS) -> Predictor:
+        """Check the bundle in `folder` and load it. `threads` compute (0: one for each core); one that writes gets
+        `slots` places for conversations.
 
         Raises DataError for a damaged bundle, and for one that newer code made.
         """
@@ -36,11 +46,12 @@ class Predictor:
                 f"the bundle is of version {manifest.task_version} of {task.name}; this llmops has {task.version}",
                 str(folder), "upgrade llmops and try again",
             )  # fmt: skip
-        return cls(manifest, task.codec(folder), open_runtime(folder, threads))
+        runtime = open_runtime(folder, threads, manifest.runtime, manifest.settings, slots)
+        return cls(manifest, task.codec(folder), runtime)
 
     def answer(self, requests: Sequence[Any]) -> list[Any]:
-        """Responses in the order of `requests`, computed as one batch."""
-        return self.codec.decode(self.runtime.run(self.codec.encode(requests)), requests)
+        """Responses in the order of `requests`, computed as one batch. One-shot bundles only, as is `answer_all`."""
+        return list(self.codec.decode(self.runtime.run(self.codec.encode(requests)), requests))
 
     def answer_all(self, requests: Sequence[Any], batch: int = 32) -> list[Any]:
         """Responses in the order of `requests`, computed in batches of like sizes so that little is padding."""

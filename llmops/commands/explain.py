@@ -22,21 +22,32 @@ def json_schema() -> dict[str, Any]:
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def explain_key(key: str) -> str:
-    """What a section or setting means, as text. Raises UsageError for a key that does not exist."""
-    cls: type[BaseModel] = config_class(find(next(iter(TASKS))))
+def explain_key(key: str, task: str | None = None) -> str:
+    """What a section or setting means, as text; where the tasks differ (`task`, `train`, `need.accept`), of each task,
+    or of the one called `task`. Raises UsageError for a key that does not exist, or a task that does not."""
+    if task is not None and task not in TASKS:
+        raise UsageError(f"there is no task `{task}`", do=f"take one of: {', '.join(TASKS)}")
+    found: dict[str, str] = {}
+    trouble: UsageError | None = None
+    for name in TASKS if task is None else [task]:
+        try:
+            found[name] = _explain(key, config_class(find(name)))
+        except UsageError as error:
+            trouble = trouble or error
+    if not found and trouble is not None:
+        raise trouble
+    if len(found) == len(TASKS) and len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return "\n\n".join(text if task else f"task: {{name: {name}}}\n{text}" for name, text in found.items())
+
+
+def _explain(key: str, cls: type[BaseModel]) -> str:
+    """The text for one task, whose config is of the class `cls`."""
     parts = [part for part in key.split(".") if part and not part.isdigit()]
     walked: list[str] = []
     for index, part in enumerate(parts):
         if part not in cls.model_fields:
-            near = difflib.get_close_matches(part, cls.model_fields, 1, cutoff=0.4)
-            place = ".".join(walked) or "the config"
-            do = (
-                f"did you mean `{'.'.join([*walked, near[0]])}`?"
-                if near
-                else "settings: " + ", ".join(cls.model_fields)
-            )
-            raise UsageError(f"`{key}` is not a setting: {place} has no `{part}`", do=do)
+            raise _unknown(key, part, walked, cls)
         field = cls.model_fields[part]
         walked.append(part)
         inner = sections_in(field.annotation)
@@ -48,6 +59,13 @@ def explain_key(key: str) -> str:
             return _field(".".join(walked), field, full=True)
         cls = inner[-1]
     return _block(key, cls)
+
+
+def _unknown(key: str, part: str, walked: list[str], cls: type[BaseModel]) -> UsageError:
+    near = difflib.get_close_matches(part, cls.model_fields, 1, cutoff=0.4)
+    place = ".".join(walked) or "the config"
+    do = f"did you mean `{'.'.join([*walked, near[0]])}`?" if near else "settings: " + ", ".join(cls.model_fields)
+    return UsageError(f"`{key}` is not a setting: {place} has no `{part}`", do=do)
 
 
 def _block(key: str, cls: type[BaseModel]) -> str:

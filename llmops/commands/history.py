@@ -16,6 +16,7 @@ from llmops.registry import store as registry
 
 def list_runs(project: Project, console: Console) -> None:
     """A table of all runs, newest first."""
+    metric = project.task.metric(project.sections["task"]).name
     versions = {version.run: version for version in registry.versions(project.places.registry)}
     rows: list[list[Any]] = []
     for run in RunStore(project.places.runs).runs():
@@ -23,12 +24,12 @@ def list_runs(project: Project, console: Console) -> None:
         done = [row.name for row in LOOP if run.sealed(row.name) is not None]
         version = versions.get(run.id)
         mark = f"{version.number}{' champion' if version.champion else ''}" if version else ""
-        rows.append([run.id, run.noted().get("made_at", "")[:16], " ".join(done), numbers.get("accuracy"), mark])
+        rows.append([run.id, run.noted().get("made_at", "")[:16], " ".join(done), numbers.get(metric), mark])
     if console.json:
-        keys = ["run", "made_at", "stages", "accuracy", "version"]
+        keys = ["run", "made_at", "stages", metric, "version"]
         console.result([dict(zip(keys, row, strict=True)) for row in rows])
     elif rows:
-        console.table(Table("", ["run", "made", "stages", "accuracy", "version"], rows))
+        console.table(Table("", ["run", "made", "stages", metric, "version"], rows))
     else:
         console.say(f"no runs yet; next:  llmops run {project.document.path}")
 
@@ -61,6 +62,8 @@ def show_run(project: Project, run_id: str, console: Console) -> None:
         console.table(Table("", ["figure", "value"], [[key, value] for key, value in report.numbers.items()]))
         for table in report.tables:
             console.table(Table(table.title, table.columns, table.rows[:12]))
+        for passage in report.passages:
+            console.passage(passage)
 
 
 def compare_runs(project: Project, first: str, second: str, console: Console) -> None:

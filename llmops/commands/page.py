@@ -15,6 +15,11 @@ from llmops.core.run import RunFolder
 from llmops.loop import LOOP
 
 INK, FAINT = "#1d2733", "#c9d1da"
+SHOWN = (
+    "accuracy", "f1_macro", "loss", "perplexity", "bits_per_byte", "reward_accuracy", "chrf", "recall_at_1",
+    "recall_at_5", "mrr", "above_baseline", "parity", "tokens_per_s", "latency_p95_ms", "size_mb",
+)  # fmt: skip
+"""Figures of deploy that stand at the top, where the task has them."""
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4fa3", "#a33b4f")
 
 
@@ -31,8 +36,7 @@ def write_page(run: RunFolder) -> Path:
 def _headline(run: RunFolder) -> list[tuple[str, Any]]:
     """The figures that stand at the top: those of deploy."""
     report = run.report("deploy")
-    wanted = ("accuracy", "f1_macro", "above_baseline", "parity", "latency_p95_ms", "size_mb")
-    return [(name, report.numbers[name]) for name in wanted if name in report.numbers] if report else []
+    return [(name, report.numbers[name]) for name in SHOWN if name in report.numbers] if report else []
 
 
 def _stages(run: RunFolder) -> list[dict[str, Any]]:

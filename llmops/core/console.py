@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.core.errors import LlmopsError
-from llmops.core.report import Number, Table, cell
+from llmops.core.report import Number, Passage, Table, cell
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -73,6 +73,17 @@ class Console:
         for row in table.rows:
             shown.add_row(*(_plain(value) for value in row[:columns]))
         self.rich.print(shown, soft_wrap=False)
+
+    def passage(self, passage: Passage) -> None:
+        """A text for the person who watches; its marked pieces are green."""
+        if self.quiet:
+            return
+        from rich.padding import Padding
+        from rich.text import Text
+
+        shown = Text.assemble(*((text, "bold green" if marked else "") for text, marked in passage.pieces))
+        self.rich.print(Text(passage.title, style="italic"))
+        self.rich.print(Padding(shown, (0, 0, 1, 2)), soft_wrap=False)
 
     def progress(self, what: str, total: float | None = None) -> Bar:
         """A bar on a terminal, a line every 30 s elsewhere."""

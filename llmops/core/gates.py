@@ -26,8 +26,8 @@ def judge(numbers: Mapping[str, Any], accept: Mapping[str, Any]) -> list[Verdict
     """Judge `numbers` by the gates of `accept` (the section `need.accept` as plain values), in its order.
 
     A gate names a figure and bounds it by `at_least` and `at_most`. The gate `champion` bounds the figure
-    `champion_delta` (candidate minus champion, on the same test rows) by `no_worse_by`; None there says that
-    no champion serves yet, and passes. A figure that was not measured fails its gate.
+    `champion_delta` (how much better the candidate is than the champion, on the same test rows) by `no_worse_by`; None
+    there says that no champion serves yet, and passes. A figure that was not measured fails its gate.
     """
     verdicts: list[Verdict] = []
     for gate, bounds in accept.items():
@@ -52,7 +52,7 @@ def words(accept: Mapping[str, Any]) -> list[str]:
         if bounds is None:
             continue
         if gate == "champion":
-            said.append(f"not more than {bounds['no_worse_by']:g} below the champion on the same test rows")
+            said.append(f"not more than {bounds['no_worse_by']:g} worse than the champion on the same test rows")
             continue
         said.extend(
             f"{gate} {_phrase(key)} {bounds[key]:g}" for key in ("at_least", "at_most") if bounds.get(key) is not None
@@ -81,7 +81,7 @@ def _bounded(gate: str, value: Any, bounds: Mapping[str, Any]) -> list[Verdict]:
 
 
 def _champion(numbers: Mapping[str, Any], no_worse_by: float) -> Verdict:
-    bound = f"at most {no_worse_by:g} below the champion"
+    bound = f"at most {no_worse_by:g} worse than the champion"
     if "champion_delta" in numbers and numbers["champion_delta"] is None:
         return Verdict("champion", bound, None, True, "no champion serves yet")
     delta = _number(numbers.get("champion_delta"))
@@ -93,7 +93,7 @@ def _champion(numbers: Mapping[str, Any], no_worse_by: float) -> Verdict:
         bound,
         delta,
         holds,
-        f"{abs(delta):.4g} {'above' if delta >= 0 else 'below'} the champion, {'as' if holds else 'not'} {bound}",
+        f"{abs(delta):.4g} {'better' if delta >= 0 else 'worse'} than the champion, {'as' if holds else 'not'} {bound}",
     )
 
 

@@ -6,12 +6,12 @@ Nothing here runs. Read `Job` for what a stage is handed, `Task` for what a new 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from llmops.core.errors import Mistake
-from llmops.core.report import Report
+from llmops.core.report import Number, Passage, Report, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,8 +125,92 @@ class GatedStage(Stage, Protocol):
         """Make the candidate the champion and add to the report what was done. Doing it twice is doing it once."""
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A request of the traffic log that somebody spoke about: the latest rating and the latest correction, either may
+    be None. `request` and `response` are what went over the wire, None when the log keeps no texts; `said_at` is the
+    time of the latest word (seconds since 1970)."""
+
+    id: str
+    at: float
+    version: int | None
+    text: str | None
+    label: str | None
+    abstained: bool
+    source: str
+    rating: int | None
+    correction: str | None
+    said_at: float
+    request: Mapping[str, Any] | None = None
+    response: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What models of a task are compared by: its name among the task's figures, and which way is better."""
+
+    name: str
+    higher: bool = True
+
+    def gain(self, ours: float, theirs: float) -> float:
+        """How much better `ours` is than `theirs`; below 0 when it is worse."""
+        return ours - theirs if self.higher else theirs - ours
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate's figures on validation rows, measured on this machine as the server would compute.
+
+    `quality` is the task's metric, `agreement` the share of rows (or tokens) on which it says what the trained model
+    says, `cost_ms` the time of one answer (or of one token of one stream), by which candidates count as faster or
+    slower; `figures` all that the report and bundle.json tell; `answers` are raw answers, for `Task.calibrate`.
+    """
+
+    quality: float
+    agreement: float
+    cost_ms: float
+    figures: Mapping[str, Number]
+    answers: Any = None
+
+
+@dataclass
+class Proof:
+    """What the real server's answers to held-out rows are worth. `numbers` hold the task's metric and all that its
+    gates name; `lines` become proof/answers.jsonl."""
+
+    headline: str
+    numbers: dict[str, Number]
+    tables: list[Table] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    split: str = "test"
+
+
+class Server(Protocol):
+    """The real server on one bundle, as a task sees it while it is proven. `host` and `port` are its address."""
+
+    host: str
+    port: int
+
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON of a 200 answer. Raises DataError, with the end of the server's stderr, for anything else."""
+
+
+class Opened(Protocol):
+    """An opened bundle or candidate: the manifest's settings, the codec and the runtime that belong together."""
+
+    @property
+    def codec(self) -> Any: ...
+    @property
+    def runtime(self) -> Any: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+
 class Task(Protocol):
-    """A kind of problem. Its module loads no torch. It brings two config blocks and three classes."""
+    """A kind of problem. Its module loads no torch. It brings three config blocks, what prepare needs to know of its
+    rows, an encoder, a learner, a codec, and what its answers are worth."""
 
     name: str
     version: int
@@ -134,12 +218,38 @@ class Task(Protocol):
     """The class of the config's `task:` block."""
     train_section: type[Section]
     """The class of the config's `train:` block."""
+    accept_section: type[Section]
+    """The class of `need.accept`: the gates of this task; a subclass of core.accept.AcceptSection."""
+    runtime: Literal["oneshot", "stepper"]
+    """How its bundles compute: with a Codec and a Runtime, or with a WritingCodec and a Stepper."""
+    labelled: bool
+    """Whether examples carry "label", one of a set of classes: then prepare settles conflicts and stratifies."""
+    forms: tuple[str, ...]
+    """Forms of the weights that compress can make for this task (float32, int8, int8-weights, int4-weights)."""
+    default_forms: tuple[str, ...]
+    """The candidates when the config names none."""
+
+    def metric(self, section: Any) -> Metric:
+        """What early stopping, tune, compress and the gates `above_baseline` and `champion` compare models by."""
+
+    def columns(self, section: Any) -> tuple[str, ...]:
+        """Columns that every source must have; none when `example` recognises the shape of each row."""
 
     def example(self, section: Any, row: Row) -> Row | str:
-        """One row of a source as an example ({"text": .., "label": ..} for a classifier), or in words why it is bad."""
+        """One row of a source as an example, or in words why it is bad. "text" is what twins are recognised by and
+        what the split is hashed from; the rest is the task's ("label" where `labelled`)."""
+
+    def cleaned(self, row: Row, clean: Callable[[str], str]) -> Row:
+        """The example with `clean` applied to each of its texts, "text" among them."""
 
     def encoding(self, train: Any) -> dict[str, Any]:
         """The part of `train:` that decides how rows are encoded."""
+
+    def check(self, section: Any, train: Any) -> list[Mistake]:
+        """Mistakes that show without loading anything."""
+
+    def located(self, train: Any, places: Places) -> Any:
+        """`train` with its paths made absolute by the rule for all paths of a config."""
 
     def encoder(self, section: Any, train: Any) -> Encoder:
         """What `prepare` uses to turn examples into arrays."""
@@ -147,21 +257,37 @@ class Task(Protocol):
     def learner(self, section: Any, train: Any, seed: int) -> Learner:
         """What `need`, `train`, `tune` and `compress` train with. Loads torch."""
 
-    def codec(self, bundle: Path) -> Codec:
-        """What the server uses on the bundle in the folder `bundle`. Loads neither torch nor transformers."""
+    def codec(self, bundle: Path) -> Any:
+        """What the server uses on the bundle in the folder `bundle`: a Codec, or a WritingCodec for a model that
+        steps. Loads neither torch nor transformers."""
 
     def baseline(self, section: Any, dataset: Path) -> dict[str, float | None]:
         """What a simple model reaches on the data set, in the task's metric: {"valid", "test"}, None without rows."""
 
-    def quality(self, dataset: Path, split: str, answers: Any) -> dict[str, float]:
-        """The task's metrics of raw answers (as from `Learner.predict`) to a split."""
+    def settings(self, section: Any, dataset: Path) -> dict[str, Any]:
+        """What the codec needs to know: `settings` of bundle.json, not yet calibrated."""
 
-    def agreement(self, dataset: Path, split: str, answers: Any, others: Any) -> float:
-        """Share of a split's rows on which the raw answers of two models say the same."""
+    def complete(self, section: Any, dataset: Path, opened: Opened, folder: Path) -> None:
+        """Write into a candidate's folder what depends on its own numbers (an index of vectors); most: nothing."""
 
-    def calibrate(self, dataset: Path, answers: Any) -> dict[str, float | None]:
-        """What the server decides by ("temperature", "threshold"), fitted on raw answers to the validation split,
-        and what it does there (for a classifier "outside_recall", "coverage", "answered_accuracy")."""
+    def measure(self, section: Any, dataset: Path, opened: Opened, trained: Any) -> Measured:
+        """Measure a candidate on the validation split; `trained` are `Learner.predict`'s raw answers to it."""
+
+    def trained_quality(self, section: Any, dataset: Path, split: str, answers: Any) -> dict[str, float]:
+        """The task's figures of raw answers (as from `Learner.predict`) to a split."""
+
+    def calibrate(self, section: Any, dataset: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(what joins the bundle's settings, what it does on validation): temperature, threshold and the like."""
+
+    def prove(self, section: Any, dataset: Path, bundle: Path, server: Server, learner: Learner, room: Room) -> Proof:
+        """Ask the real server every held-out row (test; validation when there is no test row) and say what its answers
+        are worth, and whether they are the trained model's."""
+
+    def score(self, section: Any, dataset: Path, split: str, opened: Opened) -> float:
+        """The task's metric of an opened bundle on a split: the champion on the candidate's rows."""
+
+    def harvested(self, section: Any, said: Judged) -> Row | None:
+        """The training row that a user's rating or correction becomes; None when nothing can be learnt from it."""
 
 
 class Encoder(Protocol):
@@ -169,7 +295,7 @@ class Encoder(Protocol):
 
     def prepare(self, splits: Mapping[str, list[Row]], out: Path) -> dict[str, Any]:
         """Fit what must be fitted on the train split (a tokenizer, a label list), encode each split
-        into `out`, and return figures for the report."""
+        into `out`, and return figures for the report. "passages" among them (list[Passage]) are shown to the user."""
 
 
 Listener = Callable[[int, dict[str, float]], bool]
@@ -194,7 +320,9 @@ class Learner(Protocol):
         """Read what `save` wrote."""
 
     def export(self, folder: Path) -> list[Path]:
-        """Write the float32 ONNX form into `folder`; returns the files."""
+        """Write all that a float32 bundle answers with into `folder`: model.onnx (with external data beside it where it
+        has some), and the files that the codec reads; returns the files. `merged/` may hold the model for other tools.
+        What the runtime must know of the network may lie in settings.json: it joins the bundle's settings."""
 
 
 class Codec(Protocol):
@@ -223,7 +351,68 @@ class Codec(Protocol):
 
 
 class Runtime(Protocol):
-    """How a bundle computes. One-shot models run a batch; models that write will step."""
+    """How a one-shot bundle computes."""
 
     def run(self, batch: Arrays) -> list[Any]:
         """The output arrays of one batch."""
+
+
+class TokenText(Protocol):
+    """Tokens of one answer turned into text as they come."""
+
+    def push(self, token: int) -> str:
+        """The text that this token completes; empty while a character is not whole."""
+
+    def end(self) -> str:
+        """What was held back."""
+
+
+class WritingCodec(Protocol):
+    """Chats and prompts to tokens, tokens to text; for models that step."""
+
+    context: int
+    """Tokens that a prompt and its answer may have together."""
+    end_tokens: frozenset[int]
+    """Tokens that end an answer."""
+    vocabulary: int
+    chats: bool
+    """Whether the bundle has a chat template."""
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The tokens of a conversation, up to where the assistant's answer begins. Raises ValueError in words when the
+        template refuses it."""
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens of a plain prompt, with the begin token where the model has one."""
+
+    def writer(self) -> TokenText:
+        """A fresh decoder for one answer."""
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, special tokens left out."""
+
+    def piece(self, token: int) -> str:
+        """One token as the API's logprobs name it."""
+
+
+class Stepper(Protocol):
+    """How a bundle that writes computes: a cache with `slots` places, one conversation each. Not thread-safe."""
+
+    slots: int
+    context: int
+    """Tokens that one slot holds."""
+
+    def prefill(self, slot: int, tokens: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Forget what the slot held and read `tokens` (1 to context); float32 logits of the next one [vocabulary]."""
+
+    def score(self, tokens: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Logits after every token, float32 [len(tokens), vocabulary]; no slot is touched."""
+
+    def step(self, tokens: Mapping[int, int]) -> np.ndarray[Any, Any]:
+        """One token for each of these slots, in the order of the mapping; logits float32 [len(tokens), vocabulary]."""
+
+    def free(self, slot: int) -> None:
+        """Forget what the slot held."""
+
+    def length(self, slot: int) -> int:
+        """Tokens that the slot holds."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
+from itertools import groupby, pairwise
 from typing import Any
 
+MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~]")
+"""Characters that Markdown may take for markup."""
 Number = float | int | str | bool | None
 
 
@@ -28,6 +32,15 @@ class Curve:
 
 
 @dataclass
+class Passage:
+    """A text for people, in pieces of which some are marked: the tokens a model is trained on, or an answer beside its
+    question. The terminal colours what is marked, Markdown makes it bold."""
+
+    title: str
+    pieces: list[tuple[str, bool]]
+
+
+@dataclass
 class Report:
     """What a stage found out.
 
@@ -41,6 +54,7 @@ class Report:
     curves: list[Curve] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,6 +66,9 @@ class Report:
             **plain,
             "tables": [Table(**t) for t in plain["tables"]],
             "curves": [Curve(**c) for c in plain["curves"]],
+            "passages": [
+                Passage(p["title"], [(text, marked) for text, marked in p["pieces"]]) for p in plain.get("passages", [])
+            ],
         }
         return cls(**known)
 
@@ -63,6 +80,7 @@ class Report:
         if self.numbers:
             parts.append(markdown_table(["figure", "value"], [[k, v] for k, v in self.numbers.items()]))
         parts.extend(f"## {t.title}\n\n{markdown_table(t.columns, t.rows)}" for t in self.tables)
+        parts.extend(f"## {p.title}\n\n{markdown_passage(p)}" for p in self.passages)
         if self.next:
             parts.append("## Next\n\n" + "\n".join(f"    {command}" for command in self.next))
         return "\n\n".join(parts) + "\n"
@@ -77,6 +95,29 @@ def cell(value: Number) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
+
+
+def markdown_passage(passage: Passage) -> str:
+    """A passage as a quotation in Markdown: what is marked is bold, and stars in the text stay stars."""
+    lines = [""]
+    for marked, pieces in groupby(passage.pieces, key=lambda piece: piece[1]):
+        for index, line in enumerate("".join(text for text, _ in pieces).split("\n")):
+            if index:
+                lines.append("")
+            lines[-1] += _bold(_literal(line)) if marked else _literal(line)
+    # Without a backslash at its end a line would flow into the next one.
+    ends = ["\\" if line.strip() and after.strip() else "" for line, after in pairwise([*lines, ""])]
+    return "\n".join(f"> {line}{end}".rstrip() for line, end in zip(lines, ends, strict=True))
+
+
+def _literal(text: str) -> str:
+    return MARKUP.sub(r"\\\g<0>", text)
+
+
+def _bold(text: str) -> str:
+    """Stars must touch letters: white space at the ends stays outside of them."""
+    inner = text.strip()
+    return text.replace(inner, f"**{inner}**", 1) if inner else text
 
 
 def markdown_table(columns: list[str], rows: list[list[Number]]) -> str:

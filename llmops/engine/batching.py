@@ -10,6 +10,29 @@ SCORING_TOKENS = 4096
 SCORING_ROWS = 256
 
 
+class Rowwise:
+    """The plan of problems whose training rows stay as they are: an epoch has each once, with others of its length."""
+
+    higher = True
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each training row, int64 [rows]."""
+        raise NotImplementedError
+
+    def steps(self, batch_size: int) -> int:
+        """Batches in an epoch."""
+        return steps_per_epoch(len(self.lengths), batch_size)
+
+    def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """The batches of one epoch as arrays of row numbers."""
+        return plan_epoch(self.lengths, batch_size, seed, epoch)
+
+    def tokens(self, rows: np.ndarray) -> int:
+        """Tokens in these rows."""
+        return int(self.lengths[rows].sum())
+
+
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """The batches of one epoch as arrays of row numbers; the same for the same arguments, on every machine.
 

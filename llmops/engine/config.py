@@ -14,6 +14,8 @@ class FitSection(Section):
 
     epochs: int = Field(4, ge=1, le=10_000)
     """Passes over the training rows, at most; early stopping may end sooner."""
+    steps: int | None = Field(None, ge=1)
+    """Stop after this many steps, whatever `epochs` says; the last pass may then be a part of one."""
     learning_rate: float = Field(3e-4, gt=0, le=10)
     """Peak learning rate of AdamW (Loshchilov and Hutter 2019)."""
     batch_size: int = Field(32, ge=1, le=65_536)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Listener, Progress, Room
-from llmops.engine.batching import plan_epoch, steps_per_epoch
 from llmops.engine.checkpoint import Checkpoints
 from llmops.engine.config import FitSection
 from llmops.engine.device import random_state, restore_random_state
@@ -61,8 +60,8 @@ class Loop:
     def __init__(self, problem: Trainable, settings: FitSection, seed: int, work: Path, room: Room) -> None:
         self.problem, self.settings, self.seed, self.room = problem, settings, seed, room
         self.network = problem.network
-        self.steps = steps_per_epoch(len(problem.lengths), settings.batch_size)
-        self.total = self.steps * settings.epochs
+        self.steps = problem.steps(settings.batch_size)
+        self.total = settings.steps or self.steps * settings.epochs
         self.device = next(self.network.parameters()).device
         groups = parameter_groups(self.network, settings.learning_rate, problem.head_rate, settings.weight_decay)
         self.optimiser = make_optimiser(groups, self.device)
@@ -102,9 +101,10 @@ class Loop:
 
     def train_epoch(self, bar: Progress) -> None:
         """The steps that this epoch still has."""
-        batches = plan_epoch(self.problem.lengths, self.settings.batch_size, self.seed, self.state.epoch)
+        batches = self.problem.plan(self.settings.batch_size, self.seed, self.state.epoch)
+        before = (self.state.epoch - 1) * self.steps
         self.network.train()
-        for rows in batches[self.state.step - (self.state.epoch - 1) * self.steps :]:
+        for rows in batches[self.state.step - before : self.total - before]:
             loss = self.step(rows)
             self.note_point(loss)
             now = time.monotonic()
@@ -113,8 +113,8 @@ class Loop:
                 bar.update(self.state.step, self.note())
             if now - self.told >= EVENT_EVERY_S:
                 self.told = now
-                self.room.emit("train.step", step=self.state.step, loss=self.mean_loss(), rows_per_s=self.rate())
-            if self.checkpoint_is_due(now) and self.state.step % self.steps:
+                self.room.emit("train.step", step=self.state.step, loss=self.mean_loss(), **self.rates())
+            if self.checkpoint_is_due(now) and self.state.step % self.steps and self.state.step < self.total:
                 self.checkpoint()
         bar.update(self.state.step, self.note())
 
@@ -130,6 +130,7 @@ class Loop:
         self.loss_sum += loss.detach() * len(rows)
         self.state.loss_rows += len(rows)
         self.state.rows += len(rows)
+        self.state.tokens += self.problem.tokens(rows)
         self.state.step += 1
         return loss
 
@@ -154,7 +155,8 @@ class Loop:
         state, loss = self.state, self.mean_loss()
         row = {
             "epoch": state.epoch,
-            "loss": loss,
+            # a task whose metric is the loss means the one on validation
+            "train_loss" if "loss" in metrics else "loss": loss,
             **metrics,
             "learning_rate": self.learning_rate(),
             "seconds": self.seconds(),
@@ -164,7 +166,7 @@ class Loop:
         self.keep_best(metrics[self.problem.metric])
         stop = listener(state.epoch, metrics) if listener else False
         tired = bool(self.settings.patience) and state.waited >= self.settings.patience
-        state.over = bool(stop) or tired or state.epoch >= self.settings.epochs
+        state.over = bool(stop) or tired or state.step >= self.total
         state.epoch, state.loss_rows = state.epoch + 1, 0
         self.loss_sum.zero_()
         if state.over or self.checkpoint_is_due(time.monotonic()):
@@ -173,7 +175,7 @@ class Loop:
     def keep_best(self, value: float) -> None:
         """An equal epoch replaces the best one (it has seen more), but only a better one ends the waiting."""
         state = self.state
-        better = state.best is None or value > state.best
+        better = state.best is None or (value > state.best if self.problem.higher else value < state.best)
         state.waited = 0 if better else state.waited + 1
         if better or value == state.best:
             state.best, state.best_epoch = value, state.epoch
@@ -222,10 +224,11 @@ class Loop:
         """Seconds of training, those before a kill included."""
         return self.state.seconds + time.monotonic() - self.began
 
-    def rate(self) -> float:
-        """Training rows a second, evaluation and checkpoints included."""
-        return self.state.rows / max(1e-9, self.seconds())
+    def rates(self) -> dict[str, float]:
+        """Training rows and tokens a second, evaluation and checkpoints included."""
+        seconds = max(1e-9, self.seconds())
+        return {"rows_per_s": self.state.rows / seconds, "tokens_per_s": self.state.tokens / seconds}
 
     def note(self) -> str:
         left = (self.total - self.state.step) * self.seconds() / max(1, self.state.step)
-        return f"loss {self.mean_loss():.3f}, {self.rate():.0f} rows/s, {left:.0f} s left"
+        return f"loss {self.mean_loss():.3f}, {self.rates()['tokens_per_s']:,.0f} tokens/s, {left:.0f} s left"

@@ -17,7 +17,10 @@ class Trainable(Protocol):
 
     network: nn.Module
     metric: str
-    """Which of `evaluate`'s figures early stopping goes by; higher is better."""
+    """Which of `evaluate`'s figures early stopping goes by."""
+
+    higher: bool
+    """Whether a higher figure is the better one."""
 
     head_rate: float
     """Peak learning rate of the parameters whose names begin with `head.`; the others have the settings'."""
@@ -26,8 +29,17 @@ class Trainable(Protocol):
     def lengths(self) -> np.ndarray:
         """Tokens of each training row, int64 [rows]."""
 
+    def steps(self, batch_size: int) -> int:
+        """Batches that `plan` makes of every epoch."""
+
+    def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """The batches of one epoch, the same for the same arguments; what their items mean is for `loss` to know."""
+
+    def tokens(self, rows: np.ndarray) -> int:
+        """Tokens in a batch of the plan, padding left out."""
+
     def loss(self, rows: np.ndarray) -> Tensor:
-        """Mean loss over these training rows."""
+        """Mean loss over a batch of the plan."""
 
     def evaluate(self) -> dict[str, float]:
         """Figures on the validation rows; the network is in evaluation mode."""
@@ -48,6 +60,7 @@ class State:
     over: bool = False
     seconds: float = 0.0
     rows: int = 0
+    tokens: int = 0
     peak_memory_mb: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)

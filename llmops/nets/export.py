@@ -39,8 +39,8 @@ def quiet() -> Iterator[None]:
             logger.setLevel(before)
 
 
-def export_onnx(network: nn.Module, path: Path) -> None:
-    """float32 ONNX: int64 `tokens` and `mask` [batch, length] -> `logits` [batch, classes]."""
+def export_onnx(network: nn.Module, path: Path, output: str = "logits") -> None:
+    """float32 ONNX: int64 `tokens` and `mask` [batch, length] -> `output` [batch, classes or width]."""
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     shapes = {"tokens": {0: batch, 1: length}, "mask": {0: batch, 1: length}}
     tokens = torch.ones(3, 7, dtype=torch.int64)
@@ -53,7 +53,7 @@ def export_onnx(network: nn.Module, path: Path) -> None:
             (tokens, mask),
             path,
             input_names=["tokens", "mask"],
-            output_names=["logits"],
+            output_names=[output],
             dynamic_shapes=shapes,
             opset_version=OPSET,
             external_data=False,

@@ -32,10 +32,14 @@ class SourceSection(Section):
     """A source in long form."""
 
     path: str
-    """A file, a folder of text (one folder per label, one file per row), a Hugging Face data set saved to disk,
-    or `hf://NAME` for one on the hub."""
-    format: Literal["auto", "csv", "jsonl", "parquet", "folder", "hf"] = "auto"
-    """What it is; `auto` goes by the ending."""
+    """A file, a folder of text (with labels: one folder per label, one file per row), a Hugging Face data set saved to
+    disk, or `hf://NAME` for one on the hub."""
+    format: Literal["auto", "csv", "jsonl", "json", "text", "parquet", "folder", "hf"] = "auto"
+    """What it is; `auto` goes by the ending. `json` is an array of objects; `text` is plain text without columns, which
+    `auto` takes `.txt`, `.md` and folders for when the task reads one column."""
+    rows: Literal["paragraphs", "lines", "file"] = "paragraphs"
+    """Plain text: what one row is; paragraphs are set apart by blank lines. Rows know the document they are a part
+    of."""
     split: str = "train"
     """Hugging Face data sets: which split."""
     revision: str | None = None

@@ -1,8 +1,9 @@
 """Examples: the rows of all sources as the task understands them, and the schema check: what is bad is counted by
-reason, too much of it stops, and rows with several labels are refused."""
+reason, too much of it stops, and, where rows are labelled, rows with several labels are refused."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from llmops.records.readers import read
 from llmops.records.reading import EXCERPT, BadRow, Reading
 
 SEPARATORS = "|;"
+REASONS_TOLD = 8  # of a refusal; dropped.jsonl has the others
 CERTAIN_KINDS = 2  # different combinations of known labels, from which `a|b` is certain to mean two labels
 
 
@@ -61,10 +63,11 @@ def load_examples(
 ) -> Examples:
     """All examples of `sources`, in the order of the files.
 
-    `section` is the task's; `extra` maps names to columns that examples carry besides the task's own (group, time);
-    `limit` stops each source after so many rows, for a look at the data. Raises DataError when a source is missing,
-    empty or unreadable, lacks a column, carries several labels a row, or when the share of bad rows is above
-    `max_bad_rows`.
+    Rows need the columns that the task names (a labelled task names its text and its label); a task that names none
+    recognises each row by its shape. `section` is the task's; `extra` maps names to columns that examples carry besides
+    the task's own (group, time); `limit` stops each source after so many rows, for a look at the data. Raises DataError
+    when a source is missing, empty or unreadable, lacks a column, carries several labels a row, or when the share of
+    bad rows is above `max_bad_rows`.
     """
     found = Examples()
     for source in sources:
@@ -75,13 +78,9 @@ def load_examples(
             f"there is not one row in {names}.", where=names, do="export the data again; only the header is there"
         )
     _refuse_bad_share(found, names, max_bad_rows)
-    _refuse_joined_labels(found.rows, names)
+    if task.labelled:
+        _refuse_joined_labels(found.rows, names)
     return found
-
-
-def task_columns(section: Any) -> tuple[str, str]:
-    """The names of the columns with the text and the label in a task's section."""
-    return getattr(section, "text", "text"), getattr(section, "label", "label")
 
 
 def _load(
@@ -93,20 +92,28 @@ def _load(
     extra: Mapping[str, str],
     limit: int | None,
 ) -> None:
-    columns = task_columns(section)
+    columns = task.columns(section)
     reading = read(source, root, columns)
     reading.require([*columns, *extra.values()])
     before = found.read
     for row, origin in islice(reading, limit):
-        _refuse_lists(row.get(columns[1]), origin)
+        if task.labelled:
+            _refuse_lists(row.get(columns[-1]), origin)
         example = task.example(section, row)
         if isinstance(example, str):
-            found.bad.append(BadRow(origin, example, "", str(row.get(columns[0], ""))[:EXCERPT]))
+            found.bad.append(BadRow(origin, example, "", _excerpt(row, columns)))
         else:
-            carried = {name: row.get(column) for name, column in extra.items()}
-            found.rows.append({**example, **carried, "origin": origin})
+            kept = {name: row[name] for name in reading.carries}
+            asked = {name: row.get(column) for name, column in extra.items()}
+            found.rows.append({**kept, **example, **asked, "origin": origin})
     found.bad.extend(reading.bad)
     found.notes.append(_note(reading, found.read - before))
+
+
+def _excerpt(row: Row, columns: Sequence[str]) -> str:
+    """The beginning of a bad row's text; of the whole row where no column is known to hold one."""
+    text = str(row.get(columns[0], "")) if columns else json.dumps(row, ensure_ascii=False, default=str)
+    return text[:EXCERPT]
 
 
 def _note(reading: Reading, rows: int) -> SourceNote:
@@ -117,7 +124,9 @@ def _refuse_bad_share(found: Examples, names: str, most: float) -> None:
     share = len(found.bad) / found.read
     if share <= most and found.rows:
         return
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in found.bad_by_reason().items())
+    told = [f"{reason} {n:,}" for reason, n in found.bad_by_reason().items()]
+    more = f", and {len(told) - REASONS_TOLD} other reasons" if len(told) > REASONS_TOLD else ""
+    reasons = ", ".join(told[:REASONS_TOLD]) + more
     shown = "\n".join(f"{row.origin}  {row.reason}{': ' + row.detail if row.detail else ''}" for row in found.bad[:3])
     raise DataError(
         f"{len(found.bad):,} of {found.read:,} rows are bad ({share:.1%}, allowed {most:.1%}): {reasons}.",

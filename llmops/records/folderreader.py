@@ -14,13 +14,20 @@ from llmops.records.textfiles import find_encoding, lines
 TEXT_ENDINGS = {".txt", ".text", ".md", ""}
 
 
-def read_folder(path: Path, name: str, source: SourceSection, columns: tuple[str, str]) -> Reading:
+def read_folder(path: Path, name: str, source: SourceSection, columns: tuple[str, ...]) -> Reading:
     """The text files below the label folders of `path`, sorted; `columns` name the row's text and its label.
 
-    Raises DataError when there is no label folder or no text file in any.
+    Raises DataError when there is no label folder or no text file in any, and when the task's rows are not a text and
+    one thing said about it.
     """
+    if len(columns) != 2:
+        raise DataError(
+            f"{name} is a folder, and this task's rows have fields that a folder of text does not hold.",
+            where=str(path),
+            do="name files inside it: JSON, JSONL, CSV or Parquet",
+        )
     labels = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    files = [(file, folder.name) for folder in labels for file in _text_files(folder)]
+    files = [(file, folder.name) for folder in labels for file in text_files(folder)]
     if not files:
         inside = sorted(file.name for file in path.iterdir() if file.is_file())[:5]
         raise DataError(
@@ -32,7 +39,8 @@ def read_folder(path: Path, name: str, source: SourceSection, columns: tuple[str
     return Reading(name=name, rows=_rows(files, path, name, source, columns, bad), columns=list(columns), bad=bad)
 
 
-def _text_files(folder: Path) -> list[Path]:
+def text_files(folder: Path) -> list[Path]:
+    """The text files of a folder and those below it, sorted; hidden files are left out."""
     return sorted(
         file
         for file in folder.rglob("*")
@@ -45,7 +53,7 @@ def _rows(
     root: Path,
     name: str,
     source: SourceSection,
-    columns: tuple[str, str],
+    columns: tuple[str, ...],
     bad: list[BadRow],
 ) -> Iterator[tuple[Row, str]]:
     for file, label in files:

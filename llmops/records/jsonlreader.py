@@ -26,7 +26,7 @@ def read_jsonl(path: Path, name: str, source: SourceSection) -> Reading:
         raise DataError(
             f"{name} is a JSON array, not JSONL.",
             where=f"{path}:1",
-            do=f"write one object a line: jq -c '.[]' {path.name} > {path.stem}.jsonl",
+            do="write the source in its long form with `format: json`, or one object a line",
         )
     bad: list[BadRow] = []
     return Reading(

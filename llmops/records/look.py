@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from llmops.core.errors import DataError
@@ -58,16 +60,11 @@ class Look:
 
 def look(data: Path, text: str | None = None, label: str | None = None) -> Look:
     """Read the data and find out what it holds; see `llmops.starter.draft` for errors."""
-    form = "csv" if data.is_file() and data.suffix.lower() not in ENDINGS else "auto"
-    reading = read(SourceSection(path=str(data), format=form), data.resolve().parent)
-    rows: list[Row] = [row for (row, _), _ in zip(reading, range(LOOKED_AT), strict=False)]
-    if not rows:
-        raise DataError(f"there is not one readable row in {data}.", where=str(data), do="export the data again")
-    columns = columns_of(rows[:: max(1, len(rows) // SAMPLE)] if len(rows) > SAMPLE else rows)
+    reading = open_data(data)
+    rows = first_rows(reading, data)
+    columns = columns_of(sample(rows))
     names = [column.name for column in columns]
-    for told in filter(None, (text, label)):
-        if told not in names:
-            raise missing_column(told, names, str(data))
+    must_have((text, label), names, data)
     labels = [label] if label else [column.name for column in label_columns([c for c in columns if c.name != text])]
     if not labels:
         raise _nothing("label (a few values that repeat)", data, names, "--label")
@@ -75,6 +72,32 @@ def look(data: Path, text: str | None = None, label: str | None = None) -> Look:
     if not texts:
         raise _nothing("text", data, names, "--text")
     return _look(reading, rows, texts, [name for name in labels if name != texts[0]])
+
+
+def open_data(data: Path) -> Reading:
+    """The data as a table: by its ending, and as CSV where that says nothing."""
+    form = "csv" if data.is_file() and data.suffix.lower() not in ENDINGS else "auto"
+    return read(SourceSection(path=str(data), format=form), Path.cwd())
+
+
+def first_rows(reading: Reading, data: Path, most: int = LOOKED_AT) -> list[Row]:
+    """The first so many rows. Raises DataError when not one can be read."""
+    rows = [row for row, _ in islice(reading, most)]
+    if not rows:
+        raise DataError(f"there is not one readable row in {data}.", where=str(data), do="export the data again")
+    return rows
+
+
+def sample(rows: list[Row]) -> list[Row]:
+    """Some of the rows, from all over: enough to judge columns by."""
+    return rows[:: max(1, len(rows) // SAMPLE)] if len(rows) > SAMPLE else rows
+
+
+def must_have(told: Iterable[str | None], names: list[str], data: Path) -> None:
+    """Raise DataError when a column that somebody named is not there."""
+    for name in filter(None, told):
+        if name not in names:
+            raise missing_column(name, names, str(data))
 
 
 def _look(reading: Reading, rows: list[Row], texts: list[str], labels: list[str]) -> Look:
@@ -107,5 +130,5 @@ def _nothing(what: str, data: Path, names: list[str], flag: str) -> DataError:
     return DataError(
         f"no column of {data} looks like a {what}; there are {', '.join(names)}.",
         where=str(data),
-        do=f"name it with {flag} COLUMN",
+        do=f"name it with {flag} COLUMN, or another task than text-classification with --task",
     )

@@ -9,6 +9,8 @@ from llmops.records.config import SourceSection, as_source
 from llmops.records.csvreader import read_csv
 from llmops.records.folderreader import read_folder
 from llmops.records.jsonlreader import read_jsonl
+from llmops.records.jsonreader import read_json
+from llmops.records.plaintext import read_text
 from llmops.records.reading import Reading
 from llmops.records.tablereader import HUB, is_saved_dataset, read_dataset, read_parquet
 from llmops.records.textfiles import must_be_file
@@ -19,10 +21,12 @@ ENDINGS = {
     ".txt": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+PLAIN = {".txt", ".text", ".md"}
+"""Endings that are plain text, and no table, for a task that reads one column."""
 
 
 def source_path(source: str | SourceSection, root: Path) -> Path | None:
@@ -31,41 +35,47 @@ def source_path(source: str | SourceSection, root: Path) -> Path | None:
     return None if path.startswith(HUB) else (root / Path(path).expanduser()).resolve()
 
 
-def read(source: str | SourceSection, root: Path, columns: tuple[str, str] = ("text", "label")) -> Reading:
+def read(source: str | SourceSection, root: Path, columns: tuple[str, ...] = ("text", "label")) -> Reading:
     """The rows of one source, lazily, each with its origin "file:line".
 
-    `root` is what relative paths are relative to; `columns` are the names that a folder of text, which has none,
-    gives to its text and its label. Raises DataError for what is missing, unreadable or not what it claims to be,
+    `root` is what relative paths are relative to; `columns` are those that the task reads: they name what text without
+    names holds (a text and its folder's label; one column alone means plain text), and are empty for a task that
+    recognises rows by their shape. Raises DataError for what is missing, unreadable or not what it claims to be,
     MachineError when the library for it is not installed.
     """
     source = as_source(source)
     path = source_path(source, root)
-    form = _format(source, path)
+    form = _format(source, path, columns)
     if form == "hf":
         return read_dataset(path or root, source.path, source)
     assert path is not None
+    if form == "text":
+        return read_text(path, source.path, source, columns[0] if columns else "text")
     if form == "folder":
         if not path.is_dir():
             raise DataError(f"there is no folder {source.path}.", where=str(path), do="check `path:` and `format:`")
         return read_folder(path, source.path, source, columns)
     if form == "parquet":
         return read_parquet(path, source.path)
-    return (read_csv if form == "csv" else read_jsonl)(path, source.path, source)
+    return {"csv": read_csv, "json": read_json, "jsonl": read_jsonl}[form](path, source.path, source)
 
 
-def _format(source: SourceSection, path: Path | None) -> str:
+def _format(source: SourceSection, path: Path | None, columns: tuple[str, ...]) -> str:
     if path is None:
         return "hf"
+    plain = len(columns) == 1
     if source.format != "auto":
-        return source.format
+        return "text" if plain and source.format == "folder" else source.format
     if path.is_dir():
-        return "hf" if is_saved_dataset(path) else "folder"
+        return "hf" if is_saved_dataset(path) else "text" if plain else "folder"
     must_be_file(path, source.path)
     ending = path.suffix.lower()
+    if plain and ending in PLAIN:
+        return "text"
     if ending not in ENDINGS:
         raise DataError(
             f"{source.path}: llmops can't tell from the ending `{ending}` what this is.",
             where=str(path),
-            do="write the source in its long form with `format: csv` (or jsonl, parquet, folder, hf)",
+            do="write the source in its long form with `format: csv` (or jsonl, json, text, parquet, folder, hf)",
         )
     return ENDINGS[ending]

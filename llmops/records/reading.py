@@ -28,7 +28,8 @@ class Reading:
     """One source, read as it is iterated: yields (row, origin). `bad` fills up on the way.
 
     `columns` are the names found (None where each row has its own); `encoding` is that of a text file, and
-    `encoding_found` says that it was worked out and is not UTF-8.
+    `encoding_found` says that it was worked out and is not UTF-8. `carries` are columns that the reader made up, which
+    examples keep whatever the task makes of a row (the document that a paragraph is a part of).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Reading:
     encoding_found: bool = False
     delimiter: str | None = None
     duplicated: frozenset[str] = frozenset()
+    carries: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[Row, str]]:
         return self.rows

@@ -73,12 +73,14 @@ class TrafficLog:
         latency_ms: float | None,
         at: float | None = None,
         source: str = "http",
+        prose: bool = False,
     ) -> bool:
         """Queue one answered request; never waits for the disk.
 
         `request` and `response` are JSON-able; `label` is the best label, also when the model abstained;
-        `at` is seconds since 1970 (default: now). An id that is already there is left as it is. False when
-        the queue is full: the row is not logged, and `dropped` counts it.
+        `at` is seconds since 1970 (default: now). With `prose` the response holds words that the model wrote
+        ("answer"), redacted like the request. An id that is already there is left as it is. False when the queue is
+        full: the row is not logged, and `dropped` counts it.
         """
         return self._queue(
             Request(
@@ -93,6 +95,7 @@ class TrafficLog:
                 abstained,
                 latency_ms,
                 source,
+                prose,
             )
         )
 
@@ -103,8 +106,10 @@ class TrafficLog:
         correction: str | None = None,
         by: str | None = None,
         at: float | None = None,
+        prose: bool = False,
     ) -> bool:
-        """Queue a rating (+1 or -1) and/or a correction (the right label) for a request of the log.
+        """Queue a rating (+1 or -1) and/or a correction (the right label; with `prose`, the right answer's words, which
+        are redacted) for a request of the log.
 
         Raises UsageError for any other rating, for nothing said at all, and for an id that the log does not
         hold (test it with `knows`; rows still in the queue count). False when the queue is full.
@@ -119,7 +124,7 @@ class TrafficLog:
                 do=f"send the id that came with the answer; requests are forgotten after {self._keep_days:g} days",
             )
         now = time.time() if at is None else at
-        return self._queue(Opinion(valid(request_id), now, rating, correction or None, by))
+        return self._queue(Opinion(valid(request_id), now, rating, correction or None, by, prose))
 
     def knows(self, request_id: str) -> bool:
         """Whether the log holds this request, written or still queued."""
@@ -203,7 +208,7 @@ class TrafficLog:
     def _commit(self, batch: list[Request | Opinion]) -> bool:
         """Write the rows, again and again until it goes through; False when the log closes before it does."""
         requests = [row.columns(self._keep_text, self._clean) for row in batch if isinstance(row, Request)]
-        opinions = [row.columns(self._clean) for row in batch if isinstance(row, Opinion)]
+        opinions = [row.columns(self._keep_text, self._clean) for row in batch if isinstance(row, Opinion)]
         while not self._attempt(lambda: self._insert(requests, opinions)):
             with self._state:
                 if self._state.wait_for(lambda: self._closing, RETRY_S):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from llmops.core.protocols import Judged
 from llmops.records.trafficfile import connect_reader, explained
 
 LATEST = """
@@ -27,23 +29,6 @@ class Logged:
     abstained: bool
     latency_ms: float | None
     source: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A request that somebody spoke about: the latest rating and the latest correction, either may be None.
-    `said_at` is the time of the latest word."""
-
-    id: str
-    at: float
-    version: int | None
-    text: str | None
-    label: str | None
-    abstained: bool
-    source: str
-    rating: int | None
-    correction: str | None
-    said_at: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +73,7 @@ class TrafficReader:
         """Requests that somebody rated or corrected, in the order of the latest word."""
         rows = self._query(
             "SELECT r.id, r.at, r.version, r.text, r.label, r.abstained, r.source, f.rating, c.correction,"
-            " MAX(COALESCE(f.at, 0), COALESCE(c.at, 0)) AS said_at"
+            " MAX(COALESCE(f.at, 0), COALESCE(c.at, 0)) AS said_at, r.request, r.response"
             f" FROM requests r LEFT JOIN ({LATEST.format(column='rating')}) lf ON lf.request_id = r.id"
             " LEFT JOIN feedback f ON f.rowid = lf.newest"
             f" LEFT JOIN ({LATEST.format(column='correction')}) lc ON lc.request_id = r.id"
@@ -100,9 +85,12 @@ class TrafficReader:
             version,
         )
         return [
-            Judged(key, at, number, text, label, bool(abstained), source, rating, correction, said_at)
-            for key, at, number, text, label, abstained, source, rating, correction, said_at in rows
-        ]
+            Judged(
+                key, at, number, text, label, bool(abstained), source, rating, correction, said_at,
+                _object(request), _object(response),
+            )
+            for key, at, number, text, label, abstained, source, rating, correction, said_at, request, response in rows
+        ]  # fmt: skip
 
     def volumes(self, version: int | None = None, since: float = 0.0) -> list[Volume]:
         """Requests a day, oldest first."""
@@ -137,3 +125,12 @@ class TrafficReader:
     def _query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         with explained(self.path):
             yield from self._connection.execute(sql, values)
+
+
+def _object(plain: str | None) -> dict[str, Any] | None:
+    """The JSON object in a column; None when the log keeps none, or a foreign import wrote something else."""
+    try:
+        value = None if plain is None else json.loads(plain)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

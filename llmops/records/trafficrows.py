@@ -12,7 +12,8 @@ Redact = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Request:
-    """One answered request. `at` is seconds since 1970; `text` and `request` are not redacted yet."""
+    """One answered request. `at` is seconds since 1970; `text` and `request` are not redacted yet, nor is `response`
+    when it is `prose`: words that the model wrote, which may repeat what people said."""
 
     id: str
     at: float
@@ -25,12 +26,13 @@ class Request:
     abstained: bool
     latency_ms: float | None
     source: str
+    prose: bool = False
 
     def columns(self, keep_text: bool, redact: Redact) -> tuple[Any, ...]:
         """The values of the table `requests`, in its order."""
         text = redact(self.text) if keep_text and self.text is not None else None
         request = _json(redacted(self.request, redact)) if keep_text and self.request is not None else None
-        response = None if self.response is None else _json(self.response)
+        response = None if self.response is None else _json(self._answer(keep_text, redact))
         return (
             self.id,
             self.at,
@@ -45,21 +47,32 @@ class Request:
             valid(self.source),
         )
 
+    def _answer(self, keep_text: bool, redact: Redact) -> Mapping[str, Any] | None:
+        if not self.prose or self.response is None:
+            return self.response
+        kept = self.response if keep_text else {name: said for name, said in self.response.items() if name != "answer"}
+        return {name: redacted(said, redact) for name, said in kept.items()}
+
 
 @dataclass(frozen=True)
 class Opinion:
-    """What somebody said about an answer: a rating (+1, -1) and/or the right label."""
+    """What somebody said about an answer: a rating (+1, -1) and/or the right label; with `prose`, the right words."""
 
     request_id: str
     at: float
     rating: int | None
     correction: str | None
     by: str | None
+    prose: bool = False
 
-    def columns(self, redact: Redact) -> tuple[Any, ...]:
-        """The values of the table `feedback`, in its order. A correction is a label: it must stay as it was given."""
+    def columns(self, keep_text: bool, redact: Redact) -> tuple[Any, ...]:
+        """The values of the table `feedback`, in its order. A label must stay as it was given; prose is redacted, and
+        not kept by a log that keeps no texts."""
         by = None if self.by is None else redact(self.by)
-        return self.request_id, self.at, self.rating, _maybe(self.correction), _maybe(by)
+        correction = self.correction
+        if self.prose and correction is not None:
+            correction = redact(correction) if keep_text else None
+        return self.request_id, self.at, self.rating, _maybe(correction), _maybe(by)
 
 
 def valid(text: str) -> str:

@@ -18,6 +18,8 @@ class ServeSection(Section):
     """Requests computed together at most."""
     max_wait_ms: float = Field(2.0, ge=0, le=1000)
     """How long a request may wait for others to join its batch."""
+    slots: int = Field(8, ge=1, le=1024)
+    """Models that write: answers written at once at most; each slot holds memory for a whole conversation."""
     queue: int = Field(256, ge=1, le=1_000_000)
     """Requests waiting at most; the next is refused with 429."""
     threads: int = Field(0, ge=0, le=1024)
@@ -25,7 +27,7 @@ class ServeSection(Section):
     max_texts: int = Field(64, ge=1, le=10_000)
     """Texts in one call at most (and never more than `queue`); more are refused with 413."""
     max_text_chars: int = Field(20_000, ge=1)
-    """Longer texts are refused with 413."""
+    """Longer texts are refused with 413. Models that write: longest correction; their prompts may fill the context."""
     max_body_kb: int = Field(1024, ge=1, le=1_048_576)
     """Larger request bodies are refused with 413, 1 KB = 1,000 bytes."""
     keep_traffic_days: int = Field(30, ge=1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -38,3 +38,20 @@ class Metrics:
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class WritingMetrics(Metrics):
+    """The figures of a server whose model writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        own = self.registry
+        self.tokens = Counter(
+            "llmops_tokens", "Tokens read (prompt, scored) and written (answer)", ["kind"], registry=own
+        )
+        self.finished = Counter("llmops_finished", "Answers by how they ended", ["reason"], registry=own)
+        self.first_token = Histogram(
+            "llmops_first_token_seconds", "Time from a request to its first token", buckets=SECONDS, registry=own
+        )
+        self.slots = Gauge("llmops_slots", "Answers that can be written at once", registry=own)
+        self.active = Gauge("llmops_slots_active", "Answers being written", registry=own)

@@ -15,15 +15,19 @@ from llmops.core.errors import DataError, MachineError
 from llmops.core.protocols import Places
 from llmops.records.traffic import TrafficLog
 from llmops.registry import store
-from llmops.serving.app import Service, make_app
+from llmops.serving.app import make_app
 from llmops.serving.config import ServeSection
+from llmops.serving.oneshot import PredictService
+from llmops.serving.service import Service
 from llmops.serving.swap import Holder, Watcher, load
+from llmops.serving.writing import WritingService
 
 GRACE_S = 30
 """Seconds that requests in flight have when the server is told to stop."""
 KEEP_ALIVE_S = 30
 
 Say = Callable[[str], None]
+Watch = Callable[[Callable[[int, bool], None]], Watcher]
 
 
 def serve_champion(project: str, places: Places, settings: ServeSection, say: Say) -> None:
@@ -38,10 +42,10 @@ def serve_champion(project: str, places: Places, settings: ServeSection, say: Sa
                 f"{project} has no champion yet", str(places.registry),
                 "make one: llmops run CONFIG; or serve the bundle of a run: llmops serve CONFIG --run ID",
             )  # fmt: skip
-        holder = Holder(load(*found, settings.threads))
-        watch = partial(Watcher, places.registry, holder, settings.threads)
+        holder = Holder(load(*found, settings))
+        watch = partial(Watcher, places.registry, holder, settings)
         say(f"{project} version {found[0]} answers on {address(listener)}  (Ctrl+C stops)")
-        run(Service(holder, settings, open_log(places.traffic / "traffic.db", settings), watch), listener)
+        run(make_service(holder, settings, open_log(places.traffic / "traffic.db", settings), watch, project), listener)
 
 
 def serve_bundle(
@@ -53,12 +57,22 @@ def serve_bundle(
     Raises DataError for a bad bundle, MachineError when the port cannot be had.
     """
     with bind(settings.host, settings.port) as listener:
-        holder = Holder(load(0, bundle, settings.threads))
-        service = Service(holder, settings, open_log(traffic, settings) if traffic else None)
+        holder = Holder(load(0, bundle, settings))
+        service = make_service(holder, settings, open_log(traffic, settings) if traffic else None)
         if port_file is not None:
             write_whole(port_file, f"{listener.getsockname()[1]}\n")
         say(f"the bundle {bundle} answers on {address(listener)}  (Ctrl+C stops)")
         run(service, listener)
+
+
+def make_service(
+    holder: Holder, settings: ServeSection, log: TrafficLog | None, watch: Watch | None = None, name: str = ""
+) -> Service:
+    """The service for the kind of model that `holder` holds. `name` is what OpenAI's clients are told the model is
+    called; default the task's name."""
+    if holder.model.writes:
+        return WritingService(holder, settings, log, watch, name or holder.model.predictor.manifest.task)
+    return PredictService(holder, settings, log, watch)
 
 
 def run(service: Service, listener: socket.socket) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from llmops.bundle.predictor import Predictor
-from llmops.core.errors import LlmopsError
+from llmops.core.errors import DataError, LlmopsError
+from llmops.core.protocols import Stepper, WritingCodec
 from llmops.registry import store
+from llmops.serving.config import ServeSection
 
 POLL_S = 0.5
 logger = logging.getLogger(__name__)
@@ -31,16 +33,32 @@ class Loaded:
         """Each request's response, with the version that gave it."""
         return [(response, self.version) for response in self.predictor.answer(requests)]
 
+    @property
+    def writes(self) -> bool:
+        """Whether it writes its answers token by token."""
+        return self.predictor.manifest.runtime == "stepper"
 
-def load(version: int, bundle: Path, threads: int) -> Loaded:
+
+def load(version: int, bundle: Path, settings: ServeSection) -> Loaded:
     """Open a bundle and answer once, so that the first client does not pay for lazy set-up. Raises DataError."""
-    predictor = Predictor.open(bundle, threads)
-    predictor.answer([predictor.codec.sample])
-    return Loaded(version, predictor)
+    model = Loaded(version, Predictor.open(bundle, settings.threads, settings.slots))
+    predictor = model.predictor
+    if model.writes:
+        warm_up(predictor.runtime, predictor.codec)
+    else:
+        predictor.answer([predictor.codec.sample])
+    return model
+
+
+def warm_up(stepper: Stepper, codec: WritingCodec) -> None:
+    """Read a prompt, write one token, forget them."""
+    logits = stepper.prefill(0, codec.prompt("Hello")[: stepper.context - 1] or [0])
+    stepper.step({0: int(logits.argmax())})
+    stepper.free(0)
 
 
 class Holder:
-    """Holds the model that answers now. Set only in the event loop."""
+    """Holds the model that answers new requests. Set only in the event loop."""
 
     def __init__(self, model: Loaded) -> None:
         self.model = model
@@ -49,9 +67,11 @@ class Holder:
 class Watcher:
     """Follows the champion pointer of a registry: loads the new champion beside the old one, then exchanges them."""
 
-    def __init__(self, registry_dir: Path, holder: Holder, threads: int, swapped: Callable[[int, bool], None]) -> None:
+    def __init__(
+        self, registry_dir: Path, holder: Holder, settings: ServeSection, swapped: Callable[[int, bool], None]
+    ) -> None:
         """`swapped` hears the version and whether it could be loaded."""
-        self.registry_dir, self.holder, self.threads, self.swapped = registry_dir, holder, threads, swapped
+        self.registry_dir, self.holder, self.settings, self.swapped = registry_dir, holder, settings, swapped
         self._seen = holder.model.version
 
     async def run(self) -> None:
@@ -79,7 +99,12 @@ class Watcher:
     def _load(self) -> Loaded:
         found = store.champion(self.registry_dir)
         assert found is not None, "the pointer was there a moment ago"
-        return load(*found, self.threads)
+        model = load(*found, self.settings)
+        if model.writes != self.holder.model.writes:
+            raise DataError(
+                "the new champion answers in another way, at other addresses", str(found[1]), "start the server again"
+            )
+        return model
 
 
 def give_back_memory() -> None:

@@ -21,23 +21,50 @@ KB = 1000
 class Refusal(Exception):
     """An answer that is not 200: the HTTP status, a fixed word for programs, what is wrong and what to do."""
 
-    def __init__(self, status: int, code: str, what: str, do: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        what: str,
+        do: str,
+        headers: dict[str, str] | None = None,
+        param: str | None = None,
+    ) -> None:
+        """`param` is the field of the body that is wrong, for OpenAI's clients."""
         super().__init__(what)
         self.status, self.code, self.what, self.do, self.headers = status, code, what, do, headers
+        self.param = param
 
     def response(self) -> JSONResponse:
         """{"error": {"what", "do", "code"}}"""
         # A wrong body's own words may be in `what`.
-        error = {"what": _whole(self.what), "do": self.do, "code": self.code}
+        error = {"what": whole(self.what), "do": self.do, "code": self.code}
         return JSONResponse({"error": error}, self.status, self.headers)
 
+    def openai(self) -> JSONResponse:
+        """{"error": {"message", "type", "param", "code"}}, as OpenAI's clients read it: there, a body that is JSON but
+        wrong is a 400."""
+        status = 400 if self.status == 422 else self.status
+        return JSONResponse({"error": self.openai_error()}, status, self.headers)
 
-def _whole(text: str) -> str:
+    def openai_error(self) -> dict[str, str | None]:
+        """The inner part of OpenAI's error."""
+        kind = "rate_limit_error" if self.status == 429 else "invalid_request_error"
+        return {
+            "message": f"{whole(self.what)}; {self.do}",
+            "type": "server_error" if self.status >= 500 else kind,
+            "param": None if self.param is None else whole(self.param),
+            "code": self.code.replace("-", "_"),
+        }
+
+
+def whole(text: str) -> str:
     """Halves of surrogate pairs, which JSON may carry, cannot go into a database or a training file."""
     return text.encode("utf-8", "replace").decode()
 
 
-Words = Annotated[StrictStr, AfterValidator(_whole), Field(max_length=200)]
+Words = Annotated[StrictStr, AfterValidator(whole)]
+Name = Annotated[Words, Field(max_length=200)]
 
 
 class Feedback(Section):
@@ -48,14 +75,14 @@ class Feedback(Section):
     rating: StrictInt | None = None
     """1: the answer was right; -1: it was wrong."""
     correction: Words | None = None
-    """The right label; one that the model doesn't know yet is welcome."""
-    by: Words | None = None
+    """The right label (one that the model doesn't know yet is welcome); for a model that writes, the right answer."""
+    by: Name | None = None
     """Who says so."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Feedback:
         if self.rating is None and self.correction is None:
-            raise ValueError("give a `rating` (1 or -1), a `correction` (the right label), or both")
+            raise ValueError("give a `rating` (1 or -1), a `correction`, or both")
         if self.rating not in (None, 1, -1):
             raise ValueError("`rating` is 1 or -1")
         if self.correction is not None and not self.correction.strip():

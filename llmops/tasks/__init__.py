@@ -10,7 +10,11 @@ from typing import cast
 from llmops.core.errors import ConfigError, Mistake
 from llmops.core.protocols import Task
 
-TASKS = {"text-classification": "llmops.tasks.text_classification:TextClassification"}
+TASKS = {
+    "answering": "llmops.tasks.answering:Answering",
+    "text-classification": "llmops.tasks.text_classification:TextClassification",
+    "text-generation": "llmops.tasks.text_generation:TextGeneration",
+}
 """Name in the config -> "module:Class"."""
 
 

@@ -4,6 +4,7 @@
 const HISTORY = 8;
 const $ = (id) => document.getElementById(id);
 const known = new Set();
+let model = null;
 let shown = null; // the answer on display, with the text that was asked and its line in the history
 
 async function call(path, body) {
@@ -49,32 +50,58 @@ async function guarded(button, work) {
   }
 }
 
+// What an answer shows, for a model that knows labels and for one that finds entries.
+function seen(answer) {
+  if (model.labels) {
+    const ranking = [{ name: answer.best, share: answer.probability }];
+    ranking.push(...answer.alternatives.map(({ label, probability }) => ({ name: label, share: probability })));
+    return { best: answer.best, source: "", ranking };
+  }
+  const ranking = answer.alternatives.map(({ text, score }) => ({ name: text, share: Math.max(0, score) }));
+  if (answer.answer !== null) ranking.unshift({ name: answer.answer, share: Math.max(0, answer.score) });
+  return { best: answer.phrased ?? answer.answer ?? "Nothing fits well enough", source: answer.source ?? "", ranking };
+}
+
 async function introduce() {
-  const model = await call("v1/model");
+  model = await call("v1/model");
   const version = model.version ? `Version ${model.version}` : "A bundle that is not promoted";
   const accuracy = model.metrics.valid?.accuracy;
   const measured = typeof accuracy === "number" ? `, right on ${percent(accuracy)} of validation` : "";
-  $("about").textContent = `${version}: ${model.task.replaceAll("-", " ")}, ${model.labels.length} labels${measured}.`;
+  const labels = model.labels ? `, ${model.labels.length} labels` : "";
+  $("about").textContent = `${version}: ${model.task.replaceAll("-", " ")}${labels}${measured}.`;
   $("text").maxLength = model.max_text_chars;
   $("judge").hidden = !model.keeps_log;
+  if (!model.labels) answers();
   known.clear();
-  model.labels.forEach((label) => known.add(label));
-  $("labels").replaceChildren(...model.labels.map((label) => Object.assign(document.createElement("option"), { value: label })));
+  (model.labels ?? []).forEach((label) => known.add(label));
+  $("labels").replaceChildren(...(model.labels ?? []).map((label) => Object.assign(document.createElement("option"), { value: label })));
 }
 
-function ranked({ label, probability }) {
+// The words of the page for a model that finds answers.
+function answers() {
+  document.querySelector("label[for=correction]").textContent = "The right answer";
+  $("correction").placeholder = "Write what it should have said";
+  $("correction").removeAttribute("list");
+  $("correction").maxLength = model.max_text_chars;
+  $("ranking").setAttribute("aria-label", "Entries by how well they fit");
+}
+
+function ranked({ name, share }) {
   const line = document.createElement("li");
   const bar = element("span", "bar", "");
-  bar.style.width = `${100 * probability}%`;
-  line.append(bar, element("span", "name", label), element("span", "share", percent(probability)));
+  bar.style.width = `${100 * Math.min(1, share)}%`;
+  line.append(bar, element("span", "name", name), element("span", "share", percent(share)));
   return line;
 }
 
 function show(text, answer) {
-  shown = { text, answer, line: remember(text, answer) };
-  $("kind").textContent = answer.abstained ? "The model isn't sure enough to say. Its best guess:" : "The model says";
-  $("label").textContent = answer.best;
-  $("ranking").replaceChildren(...[{ label: answer.best, probability: answer.probability }, ...answer.alternatives].map(ranked));
+  const { best, source, ranking } = seen(answer);
+  shown = { text, answer, best, line: remember(text, answer, best) };
+  const unsure = model.labels ? "The model isn't sure enough to say. Its best guess:" : "The model isn't sure enough to say.";
+  $("kind").textContent = answer.abstained ? unsure : "The model says";
+  $("label").textContent = best;
+  $("source").textContent = source;
+  $("ranking").replaceChildren(...ranking.map(ranked));
   $("thanks").textContent = "";
   $("correction").value = "";
   $("newness").hidden = true;
@@ -93,9 +120,9 @@ function openCorrection(open) {
   if (open) $("correction").focus();
 }
 
-function remember(text, answer) {
+function remember(text, answer, best) {
   const line = document.createElement("li");
-  const got = element("span", "got", answer.abstained ? `${answer.best}?` : answer.best);
+  const got = element("span", "got", answer.abstained && model.labels ? `${best}?` : best);
   line.append(element("span", "said", text), got);
   line.title = text;
   $("history").prepend(line);
@@ -119,7 +146,7 @@ async function judge(said, thanks, mark) {
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value;
-  guarded($("send"), async () => show(text, await call("v1/predict", { text })));
+  guarded($("send"), async () => show(text, await call("v1/predict", { [model.one]: text })));
 });
 $("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -128,14 +155,14 @@ $("text").addEventListener("keydown", (event) => {
   }
 });
 $("right").addEventListener("click", () => {
-  guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${shown.answer.best} ✓`)).then(() => {
+  guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${shown.best} ✓`)).then(() => {
     $("right").disabled = $("wrong").disabled;
   });
 });
 $("wrong").addEventListener("click", () => openCorrection($("correct").hidden));
 $("correction").addEventListener("input", () => {
   const label = $("correction").value.trim();
-  $("newness").hidden = !label || known.has(label);
+  $("newness").hidden = !label || !model.labels || known.has(label);
 });
 $("correct").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -12,39 +12,61 @@ MANY_LABELS = 100
 
 def model_card(project: str, goal: str, fields: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """The card as Markdown. `fields` are those of bundle.json, `about` is the data set's dataset.json."""
-    lineage, metrics = fields["lineage"], fields["metrics"]
-    labels = fields["labels"]
-    shown = ", ".join(labels[:MANY_LABELS]) + (
-        f" and {len(labels) - MANY_LABELS} more" if len(labels) > MANY_LABELS else ""
-    )
+    lineage, metrics, settings = fields["lineage"], fields["metrics"], fields["settings"]
     counts = ", ".join(f"{count:,} {split}" for split, count in about["counts"].items())
+    cut = f" Texts are cut at {settings['max_tokens']} tokens." if "max_tokens" in settings else ""
     parts = [
         f"# {project}: {fields['task']}",
         f"## What it is for\n\n{goal or 'The config names no goal (`need.goal`).'}\n\n"
         "It was made and measured for this only.",
-        f"## What it answers\n\nOne of {len(labels)} labels: {shown}.\n\n"
-        f"It abstains when the best label's probability is below {fields['threshold']:.3f}. Probabilities are"
-        f" calibrated with a temperature of {fields['temperature']:.3f} (Guo et al. 2017). Both were fitted on the"
-        " validation rows.",
-        f"## Data\n\n{counts} rows; {about.get('harvest_rows', 0):,} of them from users' corrections. Texts are cut at"
-        f" {fields['max_tokens']} tokens. Cleaning: {_settings(fields['cleaning'])}.",
+        f"## What it answers\n\n{_answers(settings)}",
+        f"## Data\n\n{counts} rows; {about.get('harvest_rows', 0):,} of them from users' corrections.{cut}"
+        f" Cleaning: {_settings(fields['cleaning'])}.",
         "## How good it is\n\nMeasured on the machine that made it, on the validation rows, through the runtime that"
         " serves.\n\n" + markdown_table(["figure", "value"], [[name, value] for name, value in _flat(metrics).items()]),
-        f"## Limits\n\n{_limits()}",
+        f"## Limits\n\n{_limits(settings)}",
         "## Where it comes from\n\n"
         + markdown_table(["what", "value"], [[name, cell(value)] for name, value in _flat(lineage).items()]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _limits() -> str:
-    return (
-        "- The figures hold for texts like those in the data set; `llmops feedback` watches for drift away from it.\n"
-        "- A label that is not listed above cannot be answered; of such texts it abstains, and not from all of them.\n"
-        "- An int8 model scales activations over a whole batch, so a text's probability, and now and then"
-        " its label, may differ with the company it is computed in.\n"
-        "- Nobody has checked it for unfairness between groups of people. Don't let it decide about people."
-    )
+def _answers(settings: Mapping[str, Any]) -> str:
+    """What comes out of it, by what its settings hold."""
+    said = []
+    if labels := settings.get("labels"):
+        more = f" and {len(labels) - MANY_LABELS} more" if len(labels) > MANY_LABELS else ""
+        said.append(f"One of {len(labels)} labels: {', '.join(labels[:MANY_LABELS])}{more}.")
+    if context := settings.get("context"):
+        said.append(f"Text, token by token. A prompt and its answer have at most {context:,} tokens together.")
+    if "threshold" in settings:
+        said.append(
+            f"It abstains when the probability of its best answer is below {settings['threshold']:.3f}, fitted on the"
+            " validation rows."
+        )
+    if "temperature" in settings:
+        said.append(
+            f"Probabilities are calibrated with a temperature of {settings['temperature']:.3f} (Guo et al. 2017),"
+            " fitted on the same rows."
+        )
+    return " ".join(said) or "Requests of the shape that `GET /v1/model` tells."
+
+
+def _limits(settings: Mapping[str, Any]) -> str:
+    said = [
+        "- The figures hold for texts like those in the data set; `llmops feedback` watches for drift away from it.",
+    ]
+    if "labels" in settings:
+        said += [
+            "- A label that is not listed above cannot be answered; of such texts it abstains, and not from all of"
+            " them.",
+            "- An int8 model scales activations over a whole batch, so a text's probability, and now and then"
+            " its label, may differ with the company it is computed in.",
+        ]
+    if "context" in settings:
+        said.append("- What it writes may be wrong, and may sound sure all the same. Don't act on it unread.")
+    said.append("- Nobody has checked it for unfairness between groups of people. Don't let it decide about people.")
+    return "\n".join(said)
 
 
 def _settings(plain: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from llmops.core.section import Section
 
-Form = Literal["float32", "int8", "int8-weights"]
+Form = Literal["float32", "int8", "int8-weights", "int4-weights"]
 
 
 class DistilSection(Section):
@@ -41,11 +41,11 @@ class Candidate(Section):
 class CompressSection(Section):
     """`compress:` candidates are made, measured here, and the best within the need's limits becomes the bundle."""
 
-    candidates: list[Form | Candidate] = Field(["float32", "int8", "int8-weights"], min_length=1)
-    """What to try: `float32` (plain ONNX), `int8` (dynamic quantisation: the fastest, but an answer depends a little
-    on the batch it came in), `int8-weights` (only the weights are stored in 8 bits: nearer to the trained model),
-    `distil: {layers: 3}`."""
-    max_quality_loss: float = Field(0.01, ge=0, le=1)
-    """Validation metric that a candidate may lose against the trained model."""
+    candidates: list[Form | Candidate] | None = Field(None, min_length=1)
+    """What to try; default: what suits the task. `float32` (plain ONNX), `int8` (dynamic quantisation: the fastest, but
+    an answer depends a little on the batch it came in), `int8-weights` (only the weights are stored in 8 bits: nearer
+    to the trained model), `int4-weights` (in 4 bits), `distil: {layers: 3}`. Not every task has all of them."""
+    max_quality_loss: float = Field(0.01, ge=0)
+    """How much worse than the trained model's a candidate's metric may be on validation."""
     prefer: Literal["size", "latency", "quality"] = "size"
     """Among the allowed candidates, the smallest, the fastest or the best."""

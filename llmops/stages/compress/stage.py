@@ -7,25 +7,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from llmops.bundle import format as bundle_format
 from llmops.core.artifact import tree_digest, write_whole
 from llmops.core.errors import DataError, GateRefused, Mistake
 from llmops.core.protocols import Depends, Job, Places, Task
 from llmops.core.report import Number, Report, Table, markdown_table
 from llmops.core.section import Section
-from llmops.stages.compress.candidates import FLOAT32, Spec, Workshop, specs
+from llmops.stages.compress.candidates import FLOAT32, Spec, Workshop, asked, specs
 from llmops.stages.compress.card import model_card
+from llmops.stages.compress.choose import Entry, choose, judged_early, reasons
 from llmops.stages.compress.config import CompressSection
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from llmops.stages.compress.measure import Measured
-
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")
-COLUMNS = ["candidate", "size MB", "p50 ms", "p95 ms", "rows/s at 16", "on validation", "agreement", "verdict"]
+VALID = "valid_"
+"""Figures whose names begin so say how good a candidate is on validation; the others say what it costs."""
 
 
 @dataclass
@@ -33,7 +30,7 @@ class Trial:
     """One candidate: its figures, unless it could not be made, and why it is refused, if it is."""
 
     spec: Spec
-    measured: Measured | None = None
+    entry: Entry | None = None
     refused: list[str] = field(default_factory=list)
 
 
@@ -41,27 +38,34 @@ class CompressStage:
     """See the module."""
 
     name = "compress"
-    version = 2
+    version = 3
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
-        need = sections["need"].plain()
+        need, section = sections["need"].plain(), _section(sections)
+        candidates = [value if isinstance(value, str) else value.plain() for value in asked(section, task)]
         settings = {
-            "compress": sections["compress"].plain(),
+            "compress": {**section.plain(), "candidates": candidates},
             "task": sections["task"].plain(),
             "goal": need["goal"],
-            "gates": {name: need["accept"][name] for name in ("size_mb", "latency_p95_ms", "parity")},
+            "gates": {name: bounds for name, bounds in need["accept"].items() if judged_early(name)},
         }
         return Depends(settings=settings, libraries=LIBRARIES)
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
-        section = sections["compress"]
-        assert isinstance(section, CompressSection)
-        names = [spec.name for spec in specs(section)]
-        return [
-            Mistake(f"the candidate {name} stands there twice.", f"compress.candidates.{index}", do="leave one out")
-            for index, name in enumerate(names)
-            if name in names[:index]
-        ]
+        section, metric = _section(sections), task.metric(sections["task"])
+        asked_for = specs(section, task)
+        found = []
+        if metric.higher and section.max_quality_loss > 1:
+            what = f"{metric.name} is a share, so it can get worse by at most 1; {section.max_quality_loss:g} is more."
+            found.append(Mistake(what, "compress.max_quality_loss", do="write a share, such as 0.01"))
+        for index, spec in enumerate(asked_for):
+            where = f"compress.candidates.{index}"
+            if spec.form not in task.forms:
+                do = f"take one of: {', '.join(task.forms)}"
+                found.append(Mistake(f"the task {task.name} has no form {spec.form}.", where, do=do))
+            if spec.name in [other.name for other in asked_for[:index]]:
+                found.append(Mistake(f"the candidate {spec.name} stands there twice.", where, do="leave one out"))
+        return found
 
     def run(self, job: Job) -> Report:
         work = Bench(job)
@@ -71,44 +75,45 @@ class CompressStage:
         bundle = job.room.out / "bundle"
         work.workshop.hand_over(best.spec, bundle)
         goal = str(job.sections["need"].plain()["goal"])
-        write_whole(bundle / "MODEL_CARD.md", model_card(job.project, goal, fields, work.about))
-        work.seal(bundle, fields)
+        write_whole(bundle / bundle_format.CARD, model_card(job.project, goal, fields, work.about))
+        bundle_format.write(bundle, fields)
         return report(work, trials, best, fields)
+
+
+def _section(sections: Mapping[str, Section]) -> CompressSection:
+    section = sections["compress"]
+    assert isinstance(section, CompressSection)
+    return section
 
 
 class Bench:
     """Makes and measures the candidates of one job."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job, self.task, self.task_section = job, job.task, job.sections["task"]
         self.section = job.section("compress", CompressSection)
-        task: Any = job.sections["task"]
-        self.metric: str = task.metric
+        self.metric = job.task.metric(self.task_section)
         self.accept: dict[str, Any] = job.sections["need"].plain()["accept"]
         self.dataset = job.inputs["dataset"]
         self.about: dict[str, Any] = json.loads((self.dataset / "dataset.json").read_bytes())
         self.workshop = Workshop(job)
-        self.trained: np.ndarray[Any, Any] = self.workshop.learner.predict(self.dataset, "valid")
-        self.trained_quality = self.quality(self.trained)
-
-    def quality(self, answers: np.ndarray[Any, Any]) -> float:
-        """The task's metric of raw answers to the validation rows."""
-        return self.job.task.quality(self.dataset, "valid", answers)[self.metric]
+        self.trained = self.workshop.learner.predict(self.dataset, "valid")
+        self.trained_figures = self.task.trained_quality(self.task_section, self.dataset, "valid", self.trained)
+        self.trained_quality = self.trained_figures[self.metric.name]
 
     def trials(self) -> list[Trial]:
         """Every candidate, made, measured and judged; the plain float32 export always, for comparison."""
-        from llmops.stages.compress.choose import reasons
-
-        asked = specs(self.section)
+        wanted = specs(self.section, self.task)
         float32 = Trial(FLOAT32, self.measure(FLOAT32))
-        assert float32.measured is not None
-        trials = [float32, *(self.attempt(spec) for spec in asked if spec != FLOAT32)]
+        assert float32.entry is not None
+        trials = [float32, *(self.attempt(spec) for spec in wanted if spec != FLOAT32)]
         for trial in trials:
-            if trial.measured is not None:
-                found = trial.measured
+            if trial.entry is not None:
                 limit = self.section.max_quality_loss
-                trial.refused += reasons(found, float32.measured, self.trained_quality, limit, self.accept)
-        if FLOAT32 not in asked:
+                trial.refused += reasons(
+                    trial.entry, float32.entry, self.trained_quality, self.metric, limit, self.accept
+                )
+        if FLOAT32 not in wanted:
             float32.refused.append("not asked for; made for comparison")
         return trials
 
@@ -119,72 +124,47 @@ class Bench:
         except DataError as error:
             return Trial(spec, refused=[str(error)])
 
-    def measure(self, spec: Spec) -> Measured:
+    def measure(self, spec: Spec) -> Entry:
         """Make one candidate and measure it."""
-        from llmops.stages.compress import measure
-
         folder = self.workshop.make(spec)
         self.job.room.say(f"measuring {spec.name}")
-        predictor = measure.open_candidate(folder, self.plain_fields())
-        requests = measure.requests_of(predictor.codec, measure.read_rows(self.dataset, "valid"))
-        p50, p95 = measure.time_single(predictor, requests)
-        answers, rate = measure.answer_all(predictor, requests)
-        return measure.Measured(
-            name=spec.name,
-            size_mb=measure.size_mb(folder),
-            latency_p50_ms=p50,
-            latency_p95_ms=p95,
-            rows_per_s=rate,
-            quality=self.quality(answers),
-            agreement=self.job.task.agreement(self.dataset, "valid", answers, self.trained),
-            answers=answers,
-        )
+        opened = self.workshop.open(folder)
+        found = self.task.measure(self.task_section, self.dataset, opened, self.trained)
+        return Entry(spec.name, bundle_format.size_mb(folder), found)
 
     def best(self, trials: list[Trial]) -> Trial:
         """The candidate that becomes the bundle. Raises GateRefused when none is allowed."""
-        from llmops.stages.compress.choose import choose
-
-        allowed = [trial.measured for trial in trials if trial.measured is not None and not trial.refused]
+        allowed = [trial.entry for trial in trials if trial.entry is not None and not trial.refused]
         if not allowed:
+            told = table(trials)
             raise GateRefused(
                 "no candidate is allowed to serve",
                 "compress.candidates",
                 "try other candidates, raise `compress.max_quality_loss`, or loosen `need.accept`",
-                markdown_table(COLUMNS, [row(trial) for trial in trials]),
+                markdown_table(told.columns, told.rows),
             )
-        name = choose(allowed, self.section.prefer).name
+        name = choose(allowed, self.section.prefer, self.metric).name
         return next(trial for trial in trials if trial.spec.name == name)
 
-    def plain_fields(self) -> dict[str, Any]:
-        """What bundle.json needs for answering, uncalibrated."""
-        labels = json.loads((self.dataset / "labels.json").read_bytes())
-        return {
-            "task": self.job.task.name,
-            "task_version": self.job.task.version,
-            "labels": labels,
-            "max_tokens": self.about["max_tokens"],
-            "cleaning": self.about["cleaning"],
-        }
-
     def fields(self, best: Trial) -> dict[str, Any]:
-        """All of bundle.json; temperature and threshold are fitted on this very candidate's answers."""
-        found = best.measured
-        assert found is not None
-        self.job.room.say("linear baseline on the same rows")
-        baseline = self.job.task.baseline(self.job.sections["task"], self.dataset)
-        calibrated = self.job.task.calibrate(self.dataset, found.answers)
-        decides = {name: calibrated.pop(name) for name in ("temperature", "threshold")}
+        """All of bundle.json; what is calibrated is fitted on this very candidate's answers."""
+        assert best.entry is not None
+        found = best.entry.measured
+        self.job.room.say("the baseline on the same rows")
+        baseline = self.task.baseline(self.task_section, self.dataset)
+        settings, does = self.task.calibrate(self.task_section, self.dataset, found)
+        valid = {name.removeprefix(VALID): value for name, value in found.figures.items() if name.startswith(VALID)}
         metrics = {
-            "valid": {**self.job.task.quality(self.dataset, "valid", found.answers), **calibrated},
-            "trained_valid": {self.metric: self.trained_quality},
-            "baseline": {"metric": self.metric, **baseline},
+            "valid": {self.metric.name: found.quality, **valid, **does},
+            "trained_valid": {self.metric.name: self.trained_quality},
+            "baseline": {"metric": self.metric.name, **baseline},
             "agreement": found.agreement,
-            "size_mb": found.size_mb,
-            "latency_p50_ms": found.latency_p50_ms,
-            "latency_p95_ms": found.latency_p95_ms,
-            "rows_per_s": found.rows_per_s,
+            "size_mb": best.entry.size_mb,
+            **costs(found.figures),
         }
-        return {**self.plain_fields(), **decides, "metrics": metrics, "lineage": self.lineage(best.spec)}
+        plain = self.workshop.fields(self.workshop.make(best.spec))
+        plain["settings"] |= settings
+        return {**plain, "metrics": metrics, "lineage": self.lineage(best.spec)}
 
     def lineage(self, spec: Spec) -> dict[str, Any]:
         """Where the bundle comes from."""
@@ -200,65 +180,83 @@ class Bench:
             "versions": {name: version(name) for name in LIBRARIES},
         }
 
-    def seal(self, bundle: Path, fields: Mapping[str, Any]) -> None:
-        """Write bundle.json, last."""
-        from llmops.bundle import format as bundle_format
-
-        bundle_format.write(bundle, fields)
-
 
 def report(work: Bench, trials: list[Trial], best: Trial, fields: Mapping[str, Any]) -> Report:
     """What was made, measured, refused and chosen."""
-    found = best.measured
-    assert found is not None
-    metrics = fields["metrics"]
+    assert best.entry is not None
+    found, size_mb = best.entry.measured, best.entry.size_mb
+    metrics, metric = fields["metrics"], work.metric.name
     numbers: dict[str, Number] = {
         "candidate": best.spec.name,
         "candidates": len(trials),
         "candidates_refused": sum(bool(trial.refused) for trial in trials),
-        **{f"valid_{name}": value for name, value in metrics["valid"].items()},
-        f"valid_{work.metric}_trained": work.trained_quality,
+        **{f"{VALID}{name}": value for name, value in metrics["valid"].items()},
+        f"{VALID}{metric}_trained": work.trained_quality,
         "agreement": found.agreement,
-        "size_mb": round(found.size_mb, 3),
-        "latency_p50_ms": round(found.latency_p50_ms, 3),
-        "latency_p95_ms": round(found.latency_p95_ms, 3),
-        "rows_per_s": round(found.rows_per_s, 1),
-        "temperature": fields["temperature"],
-        "threshold": fields["threshold"],
+        "size_mb": round(size_mb, 3),
+        **{name: rounded(value) for name, value in costs(found.figures).items()},
+        **{name: value for name, value in fields["settings"].items() if isinstance(value, float)},
         "baseline_valid": metrics["baseline"]["valid"],
         "baseline_test": metrics["baseline"]["test"],
     }
+    each = "token" if work.task.runtime == "stepper" else "request"
     return Report(
-        headline=f"{best.spec.name} becomes the bundle: {found.size_mb:.1f} MB, {found.latency_p50_ms:.1f} ms a"
-        f" request, {work.metric} {found.quality:.4f} on validation (trained model {work.trained_quality:.4f})",
+        headline=f"{best.spec.name} becomes the bundle: {size_mb:.1f} MB, {found.cost_ms:.1f} ms a {each},"
+        f" {metric} {found.quality:.4f} on validation (trained model {work.trained_quality:.4f})",
         numbers=numbers,
-        tables=[Table("Candidates, measured on this machine", COLUMNS, [row(t, t is best) for t in trials])],
+        tables=[table(trials, best), quality_table(trials, work.trained_figures)],
         warnings=warnings(trials),
     )
 
 
-def row(trial: Trial, chosen: bool = False) -> list[Number]:
+def table(trials: list[Trial], best: Trial | None = None) -> Table:
+    """Every candidate with what it costs, how good it is and what became of it."""
+    measured = [trial.entry.measured for trial in trials if trial.entry is not None]
+    shown = list(dict.fromkeys(name for found in measured for name in costs(found.figures)))
+    columns = [
+        "candidate", "size MB", *(heading(name) for name in shown), "on validation", "agreement", "verdict",
+    ]  # fmt: skip
+    rows = [row(trial, shown, trial is best) for trial in trials]
+    return Table("Candidates, measured on this machine", columns, rows)
+
+
+def quality_table(trials: list[Trial], trained: Mapping[str, float]) -> Table:
+    """What each candidate's figures are on validation, the trained model's above them."""
+    measured = {trial.spec.name: trial.entry.measured.figures for trial in trials if trial.entry is not None}
+    rows: list[list[Number]] = [["trained model", *trained.values()]]
+    rows += [[name, *(figures.get(f"{VALID}{figure}") for figure in trained)] for name, figures in measured.items()]
+    return Table("Before and after, on validation", ["candidate", *trained], rows)
+
+
+def row(trial: Trial, shown: list[str], chosen: bool) -> list[Number]:
     """A candidate's line in the table."""
     verdict = "chosen" if chosen else "refused: " + "; ".join(trial.refused) if trial.refused else "allowed"
-    found = trial.measured
-    if found is None:
-        return [trial.spec.name, None, None, None, None, None, None, verdict]
-    figures = (
-        found.size_mb,
-        found.latency_p50_ms,
-        found.latency_p95_ms,
-        found.rows_per_s,
-        found.quality,
-        found.agreement,
-    )
-    return [trial.spec.name, *figures, verdict]
+    if trial.entry is None:
+        return [trial.spec.name, None, *(None for _ in shown), None, None, verdict]
+    found = trial.entry.measured
+    told = [found.figures.get(name) for name in shown]
+    return [trial.spec.name, trial.entry.size_mb, *told, found.quality, found.agreement, verdict]
+
+
+def costs(figures: Mapping[str, Number]) -> dict[str, Number]:
+    """The figures that don't begin with `VALID`."""
+    return {name: value for name, value in figures.items() if not name.startswith(VALID)}
+
+
+def heading(figure: str) -> str:
+    """A figure's name as a column's: latency_p50_ms is p50 ms, rows_per_s is rows/s."""
+    return figure.removeprefix("latency_").replace("_per_s", "/s").replace("_", " ")
+
+
+def rounded(value: Number) -> Number:
+    """Figures of time to three decimals: more are noise."""
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def warnings(trials: list[Trial]) -> list[str]:
     """What deserves a person's eye: the plain export must say what the trained model says."""
-    exported = trials[0].measured
-    if exported is not None and exported.agreement < 0.99:
-        return [
-            f"the float32 export agrees with the trained model on only {exported.agreement:.1%} of the validation rows"
-        ]
+    exported = trials[0].entry
+    if exported is not None and exported.measured.agreement < 0.99:
+        share = exported.measured.agreement
+        return [f"the float32 export agrees with the trained model on only {share:.1%} of the validation rows"]
     return []

@@ -1,4 +1,4 @@
-"""Starts the real server on a bundle, as a process of its own, and queries it over HTTP."""
+"""Starts the real server on a bundle, as a process of its own, and asks it over HTTP."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,24 +21,16 @@ from llmops.serving.config import ServeSection
 START_S = 120.0
 STOP_S = 40.0
 CALL_S = 60.0
-SAMPLE = 200
-"""Rows sent one by one, for latency."""
-WARM_UP = 10
-"""Calls before the clock counts."""
-BATCH = 32
+TEXTS = 32
+"""Texts that a task may send in one call, whatever the settings say."""
 TAIL_LINES = 15
 
 
-@dataclass(frozen=True)
-class Answers:
-    """The server's response to each row, in their order; `latency_ms` of those sent one by one, by row."""
-
-    responses: list[dict[str, Any]]
-    latency_ms: dict[int, float]
-
-
 class BundleServer:
-    """The server process on one bundle, at a free port of the loopback address; a context manager."""
+    """The server process on one bundle, at a free port of the loopback address; a context manager. What a task sees of
+    it is `protocols.Server`."""
+
+    host = "127.0.0.1"
 
     def __init__(self, bundle: Path, settings: ServeSection, work: Path) -> None:
         """`work` gets its port, its stderr and its traffic log, which is written as in production.
@@ -47,9 +38,14 @@ class BundleServer:
         The limits on sizes are lifted, since every test row must get its answer.
         """
         self.bundle, self.work = bundle, work
-        lifted = {"host": "127.0.0.1", "port": 0, "max_text_chars": 10**9, "max_body_kb": 1_000_000}
+        lifted = {
+            "host": self.host, "port": 0, "max_text_chars": 10**9, "max_body_kb": 1_000_000,
+            "max_texts": max(settings.max_texts, TEXTS), "queue": max(settings.queue, TEXTS),
+        }  # fmt: skip
         self.settings = settings.model_copy(update=lifted)
         self.port = 0
+        self._lines = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
         self._errors = work / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,6 +74,8 @@ class BundleServer:
 
     def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL when that is not enough."""
+        for connection in self._open:
+            connection.close()
         if self._process is None:
             return
         self._process.terminate()
@@ -115,47 +113,43 @@ class BundleServer:
 
     def _ready(self, port: int) -> bool:
         self.port = port
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection(self.host, port, timeout=5)) as connection:
             try:
                 return call(connection, "GET", "/readyz")[0] == 200
             except (OSError, http.client.HTTPException):
                 return False
 
-    def ask(self, rows: Sequence[str], one: str, many: str, told: Callable[[int], None]) -> Answers:
-        """Send every row: an even sample of up to 200 one by one, the rest in batches.
-
-        `one` and `many` are the codec's names in a request's body; `told` hears how many are answered.
-        Raises DataError when an answer is not 200.
-        """
-        sample = even_sample(len(rows), SAMPLE)
-        rest = sorted(set(range(len(rows))).difference(sample))
-        responses: dict[int, Any] = {}
-        latency_ms: dict[int, float] = {}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_S)) as connection:
-            for place in sample[:WARM_UP]:
-                self._answer(connection, {one: rows[place]})
-            for place in sample:
-                started = time.perf_counter()
-                responses[place] = self._answer(connection, {one: rows[place]})
-                latency_ms[place] = (time.perf_counter() - started) * 1000
-            size = min(BATCH, self.settings.max_texts, self.settings.queue)
-            for start in range(0, len(rest), size):
-                told(len(responses))
-                places = rest[start : start + size]
-                said = self._answer(connection, {many: [rows[place] for place in places]})["results"]
-                responses.update(zip(places, said, strict=True))
-        told(len(rows))
-        return Answers([responses[place] for place in range(len(rows))], latency_ms)
-
-    def _answer(self, connection: http.client.HTTPConnection, body: Any) -> Any:
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON of a 200 answer, over a connection that each thread keeps. Raises DataError, with the end of the
+        server's stderr, for anything else."""
+        connection = self._connection()
         try:
-            status, said = call(connection, "POST", "/v1/predict", body)
-        except (OSError, http.client.HTTPException) as error:
+            try:
+                status, said = call(connection, "POST", path, body)
+            except ConnectionError:  # the server closes a connection on which nothing was said for a while
+                connection.close()
+                status, said = call(connection, "POST", path, body)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise self.failure(f"the server broke off: {error!r}") from error
         if status != 200:
-            why = said["error"]
-            raise self.failure(f"the server answered {status} to a row of the test set: {why['what']} ({why['do']})")
+            raise self.failure(f"the server answered {status} to a held-out row: {reason(said)}")
         return said
+
+    def _connection(self) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection | None = getattr(self._lines, "connection", None)
+        if connection is None:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=CALL_S)
+            self._lines.connection = connection
+            self._open.append(connection)
+        return connection
+
+
+def reason(said: Any) -> str:
+    """An error body in words: llmops' own, or one of the shape that OpenAI's clients know."""
+    error = said.get("error") if isinstance(said, dict) else None
+    if not isinstance(error, dict):
+        return str(said)
+    return f"{error['what']} ({error.get('do')})" if "what" in error else str(error.get("message", error))
 
 
 def call(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -164,9 +158,3 @@ def call(connection: http.client.HTTPConnection, method: str, path: str, body: A
     connection.request(method, path, data, {"Content-Type": "application/json"})
     response = connection.getresponse()
     return response.status, json.loads(response.read())
-
-
-def even_sample(total: int, most: int) -> list[int]:
-    """At most `most` places of `total`, evenly spread."""
-    count = min(total, most)
-    return [index * total // count for index in range(count)]

@@ -6,41 +6,35 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmops.bundle import format as bundle_format
+from llmops.bundle.format import Manifest
 from llmops.core.artifact import write_json, write_whole
-from llmops.core.errors import DataError, Mistake
-from llmops.core.protocols import Depends, Job, Places, Task
-from llmops.core.report import Number, Report, Table
+from llmops.core.errors import Mistake
+from llmops.core.protocols import Depends, Job, Places, Proof, Task
+from llmops.core.report import Number, Report
 from llmops.core.section import Section
 from llmops.registry import store
 from llmops.stages.deploy.config import DeploySection
 
-if TYPE_CHECKING:
-    from llmops.stages.deploy.parity import Rows
-    from llmops.stages.deploy.prove import Answers
-
-MEASURED = ("max_batch", "max_wait_ms", "queue", "threads", "max_texts", "log_text", "redact_log")
-"""Settings that change what the server answers or how fast."""
-WEIGHTS = ("model.onnx", "tokenizer.json")
-SHOWN_MISTAKES = 10
+UNMEASURED = ("host", "port", "max_text_chars", "max_body_kb", "keep_traffic_days")
+"""Settings that don't change what the server answers to a held-out row, nor how fast."""
 
 
 class DeployStage:
     """Takes bundle, dataset and model; gives the proof."""
 
     name = "deploy"
-    version = 2
+    version = 3
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         """The server's settings that count, and what computes. Where it listens in production changes nothing."""
         plain = sections["deploy"].plain()
-        measured = {name: plain[name] for name in MEASURED}
-        metric = getattr(sections["task"], "metric", "accuracy")
+        measured = {name: value for name, value in plain.items() if name not in UNMEASURED}
         accept = sections["need"].plain()["accept"]
         return Depends(
-            {"deploy": measured, "metric": metric, "accept": accept},
+            {"deploy": measured, "task": sections["task"].plain(), "accept": accept},
             libraries=("onnxruntime", "tokenizers", "starlette", "uvicorn"),
         )
 
@@ -49,36 +43,24 @@ class DeployStage:
         return []
 
     def run(self, job: Job) -> Report:
-        """Query the real server with every test row, and compare its answers with truth, trained model and champion.
+        """Let the task query the real server with every held-out row; compare with baseline and champion.
 
         Raises DataError when the server does not come up or refuses a row; its last words are in the error.
         """
-        from llmops.stages.deploy import parity
-
         bundle, settings = job.inputs["bundle"], job.section("deploy", DeploySection)
         manifest = bundle_format.read(bundle)
-        rows = parity.read_rows(job.inputs["dataset"])
-        if not rows.examples:
-            raise DataError(
-                "there is no test row and no validation row", str(job.inputs["dataset"]), "run prepare again"
-            )
-        answers = _ask(job, bundle, rows, settings)
-        logits = _trained(job, rows.split)
-        served = [response["best"] for response in answers.responses]
-        numbers: dict[str, Number] = {"rows": len(rows.examples), "in_scope_rows": int((rows.truth >= 0).sum())}
-        numbers |= rows.scores(served)
-        numbers["accuracy_trained"] = rows.scores([rows.labels[best] for best in logits.argmax(axis=1)])["accuracy"]
-        numbers |= parity.parity(rows, answers, logits, manifest.temperature) | parity.abstention(rows, answers)
-        numbers |= parity.latency(answers)
-        numbers["threshold"] = manifest.threshold
-        numbers["size_mb"] = sum((bundle / name).stat().st_size for name in WEIGHTS) / 1e6
-        low, high = parity.wilson(rows.scores(served)["accuracy"], int((rows.truth >= 0).sum()))
-        numbers |= {"accuracy_low": low, "accuracy_high": high}
-        numbers |= _compared(job, rows, numbers, manifest.metrics.get("baseline") or {}, settings.threads)
+        proof = _prove(job, bundle, settings)
+        size_mb = bundle_format.size_mb(bundle)
+        compared, said = _compared(job, proof, manifest.metrics.get("baseline") or {}, settings.threads)
+        numbers: dict[str, Number] = {**proof.numbers, "size_mb": size_mb, **compared}
         report = Report(
-            _headline(numbers), numbers, [_mistakes(rows, served)], warnings=_warnings(rows, numbers, settings, job)
+            f"{proof.headline.rstrip('.')}, {size_mb:.1f} MB.",
+            numbers,
+            proof.tables,
+            warnings=[*_warnings(job, proof, manifest, settings), *proof.warnings, *said],
+            passages=proof.passages,
         )
-        _write_proof(job.room.out / "proof", rows, answers, logits, report)
+        _write_proof(job.room.out / "proof", proof, report)
         return report
 
     def promote(self, job: Job, report: Report) -> None:
@@ -99,96 +81,94 @@ class DeployStage:
         report.next += [f"llmops serve {job.config_path}", f"docker compose -f {folder / 'compose.yaml'} up"]
 
 
-def _ask(job: Job, bundle: Path, rows: Rows, settings: DeploySection) -> Answers:
+def _prove(job: Job, bundle: Path, settings: DeploySection) -> Proof:
+    """Start the server on the bundle and let the task ask it."""
     from llmops.stages.deploy.prove import BundleServer
 
-    codec = job.task.codec(bundle)
+    learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
+    learner.load(job.inputs["model"])
     work = job.room.work / "server"
     shutil.rmtree(work, ignore_errors=True)  # a killed run's traffic is not this one's
     work.mkdir(parents=True)
-    with (
-        job.room.progress("asking the server", len(rows.examples)) as bar,
-        BundleServer(bundle, settings, work) as server,
-    ):
-        return server.ask(rows.texts, codec.one, codec.many, bar.update)
+    with BundleServer(bundle, settings, work) as server:
+        return job.task.prove(job.sections["task"], job.inputs["dataset"], bundle, server, learner, job.room)
 
 
-def _trained(job: Job, split: str) -> Any:
-    learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
-    learner.load(job.inputs["model"])
-    return learner.predict(job.inputs["dataset"], split)
+def _compared(job: Job, proof: Proof, baseline: Mapping[str, Any], threads: int) -> tuple[dict[str, Number], list[str]]:
+    """The task's metric against the baseline's (by split) and the champion's: above 0 is better; None where there is
+    none. And what is to be said about it."""
+    metric = job.task.metric(job.sections["task"])
+    found = proof.numbers[metric.name]
+    assert isinstance(found, int | float), f"the proof has no figure {metric.name}"
+    theirs = baseline.get(proof.split)
+    champion, said = _champion(job, proof.split, threads)
+    return {
+        "baseline": theirs,
+        "above_baseline": None if theirs is None else metric.gain(found, theirs),
+        "champion": champion,
+        "champion_delta": None if champion is None else metric.gain(found, champion),
+    }, said
 
 
-def _compared(
-    job: Job, rows: Rows, numbers: Mapping[str, Number], baseline: Mapping[str, Any], threads: int
-) -> dict[str, Number]:
-    """The task's metric against the champion's and the linear baseline's (by split); None where there is none."""
-    from llmops.stages.deploy import parity
+def _champion(job: Job, split: str, threads: int) -> tuple[float | None, list[str]]:
+    """The champion's metric on the same rows, computed by its own codec and runtime; or None and why there is none.
 
-    metric = getattr(job.sections["task"], "metric", "accuracy")
-    ours = float(numbers[metric] or 0.0)
-    theirs = baseline.get(rows.split)
-    compared: dict[str, Number] = {"baseline": theirs, "above_baseline": None if theirs is None else ours - theirs}
-    champion = None if job.champion is None else parity.champion_scores(job.champion, rows, threads)[metric]
-    return compared | {"champion": champion, "champion_delta": None if champion is None else ours - champion}
+    Raises DataError for a champion that is damaged.
+    """
+    from llmops.bundle.predictor import Predictor
 
-
-def _headline(numbers: Mapping[str, Any]) -> str:
-    n = numbers
-    return (
-        f"Through the real server: accuracy {n['accuracy']:.3f} (95 % interval {n['accuracy_low']:.3f} to "
-        f"{n['accuracy_high']:.3f}) on {n['in_scope_rows']} rows, "
-        f"the trained model's label on {100 * n['parity']:.1f} %, "
-        f"p95 {n['latency_p95_ms']:.1f} ms, {n['size_mb']:.1f} MB."
-    )
+    if job.champion is None:
+        return None, []
+    try:
+        task = bundle_format.read(job.champion).task
+    except bundle_format.OldFormat as error:
+        return None, [f"the champion could not be compared: {error}"]
+    if task != job.task.name:
+        return None, [f"the champion could not be compared: it is of the task {task}"]
+    opened = Predictor.open(job.champion, threads)
+    return job.task.score(job.sections["task"], job.inputs["dataset"], split, opened), []
 
 
-def _warnings(rows: Rows, numbers: Mapping[str, Any], settings: DeploySection, job: Job) -> list[str]:
+def _warnings(job: Job, proof: Proof, manifest: Manifest, settings: DeploySection) -> list[str]:
+    """What any task's proof may deserve an eye for."""
     said = []
-    if rows.split != "test":
+    if proof.split != "test":
         said.append(
             "there is no test row: all figures are of the validation rows, which the training has seen the result of"
         )
-    if numbers["outside_recall"] is None:
-        said.append("no test row is out of scope, so nobody knows how many such texts the threshold catches")
-    longest = max(len(text) for text in rows.texts)
-    if longest > settings.max_text_chars:
-        said.append(f"a test row has {longest:,} characters; texts above deploy.max_text_chars are refused with 413")
-    half = (numbers["accuracy_high"] - numbers["accuracy_low"]) / 2
-    need = job.sections["need"].plain()["accept"] if "need" in job.sections else {}
-    bound = (need.get("accuracy") or {}).get("at_least")
-    if bound is not None and abs(numbers["accuracy"] - bound) < half:
-        said.append(
-            f"accuracy {numbers['accuracy']:.3f} lies {abs(numbers['accuracy'] - bound):.3f} from its gate {bound:g}; "
-            f"{numbers['in_scope_rows']} rows can only show differences above {half:.3f}"
-        )
-    return said
+    if manifest.runtime == "oneshot":
+        said += _too_long(job.inputs["dataset"] / f"{proof.split}.jsonl", settings.max_text_chars)
+    accept = job.sections["need"].plain()["accept"] if "need" in job.sections else {}
+    return said + [line for gate, bounds in accept.items() if (line := _too_close(gate, bounds or {}, proof.numbers))]
 
 
-def _mistakes(rows: Rows, served: list[str]) -> Table:
-    from llmops.tasks.text_classification.metrics import confused_pairs
-
-    known = [*rows.labels, "(a label of no row)"]
-    return Table(
-        "Commonest mistakes",
-        ["true", "answered", "rows"],
-        confused_pairs(rows.truth, rows.numbers(served), known, SHOWN_MISTAKES),
-    )
+def _too_long(rows: Path, limit: int) -> list[str]:
+    longest = max((len(json.loads(line)["text"]) for line in rows.read_text("utf-8").split("\n") if line), default=0)
+    if longest <= limit:
+        return []
+    return [f"a test row has {longest:,} characters; texts above deploy.max_text_chars are refused with 413"]
 
 
-def _write_proof(folder: Path, rows: Rows, answers: Answers, logits: Any, report: Report) -> None:
-    """answers.jsonl: each row's answer beside its truth and the trained model's; proof.json: the figures."""
+def _too_close(gate: str, bounds: Mapping[str, Any], numbers: Mapping[str, Any]) -> str | None:
+    """A word on a gate that lies inside the interval of its figure (GATE_low to GATE_high), where there is one."""
+    if f"{gate}_low" not in numbers:
+        return None
+    half = (numbers[f"{gate}_high"] - numbers[f"{gate}_low"]) / 2
+    rows = numbers.get("in_scope_rows", numbers.get("rows"))
+    for bound in (bounds.get("at_least"), bounds.get("at_most")):
+        if bound is not None and abs(numbers[gate] - bound) < half:
+            return (
+                f"{gate} {numbers[gate]:.3f} lies {abs(numbers[gate] - bound):.3f} from its gate {bound:g}; "
+                f"{rows} rows can only show differences above {half:.3f}"
+            )
+    return None
+
+
+def _write_proof(folder: Path, proof: Proof, report: Report) -> None:
+    """answers.jsonl: a line for each answer; proof.json: the figures."""
     folder.mkdir(parents=True)
-    lines = []
-    for place, (example, response) in enumerate(zip(rows.examples, answers.responses, strict=True)):
-        line = {
-            "id": example["id"], "true": example["label"], "best": response["best"],
-            "trained": rows.labels[int(logits[place].argmax())], "probability": response["probability"],
-            "abstained": response["abstained"], "latency_ms": answers.latency_ms.get(place),
-        }  # fmt: skip
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    write_whole(folder / "answers.jsonl", "".join(lines))
+    write_whole(folder / "answers.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in proof.lines))
     write_json(
         folder / "proof.json",
-        {"format": 1, "split": rows.split, "headline": report.headline, "numbers": report.numbers},
+        {"format": 1, "split": proof.split, "headline": report.headline, "numbers": report.numbers},
     )

@@ -13,7 +13,7 @@ class RetrainWhen(Section):
     """Triggers; one is enough."""
 
     corrections: int | None = Field(default=200, ge=1)
-    """New corrections since the champion was trained."""
+    """New corrections since the champion was trained; where answers are no labels, liked answers count too."""
     drift: bool = True
     """The traffic has drifted from the training data."""
     every: str | None = None

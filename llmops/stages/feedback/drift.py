@@ -1,13 +1,14 @@
 """Drift: has the traffic moved away from the data that the model was made for? Works on plain texts and arrays.
 
-Four permutation tests look at four things that may move. One fires when the shift is large (effect) and chance
-alone would hardly show it (p, Holm's correction over the tests), so the alarm doesn't depend on the sample size.
+Up to four permutation tests look at things that may move; what a task's answers do not tell is not tested. One fires
+when the shift is large (effect) and chance alone would hardly show it (p, Holm's correction over the tests), so the
+alarm doesn't depend on the sample size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from llmops.stages.feedback.domain import tell_apart, words
 from llmops.stages.feedback.movers import Moved, moved_labels, moved_words
 from llmops.stages.feedback.permutation import Floats, Shift, holm, mix_shift, rise, value_shift
 
-ABSTAINS = "(abstains)"
+ABSTAINS, ANSWERS = "(abstains)", "(answers)"
 ROWS = 5000
 """Answers compared at most, the newest first."""
 TEXTS = 500
@@ -29,7 +30,8 @@ others than ours; where a model is always sure, that alone would pass for a shif
 
 ABOUT = {
     "labels": "mix of the answers, abstentions among them (total variation distance)",
-    "confidence": "probability of the best label (Kolmogorov-Smirnov distance)",
+    "abstentions": "share of requests on which the model abstained (difference of shares)",
+    "confidence": "probability of the best answer (Kolmogorov-Smirnov distance)",
     "unknown words": "share of words that training never saw (Cliff's delta)",
     "texts": "how well a classifier tells old texts from new ones (2 AUC - 1)",
 }
@@ -37,19 +39,27 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Sample:
-    """What the model answered, a row each: its label (`ABSTAINS` for an abstention) and the best label's
-    probability; and the rows' texts, as far as they were kept."""
+    """What the model answered, a row each: its label (`ABSTAINS` for an abstention) and the best answer's
+    probability; and the rows' texts, as far as they were kept. Answers without labels have `abstentions` instead
+    (`ABSTAINS` or `ANSWERS`), where the model may abstain; what answers do not tell is empty."""
 
-    labels: Sequence[str]
-    confidence: Floats
+    labels: Sequence[str] = ()
+    confidence: Floats = field(default_factory=lambda: np.empty(0))
     texts: Sequence[str] = ()
+    abstentions: Sequence[str] = ()
+
+    @property
+    def rows(self) -> int:
+        return max(len(self.labels), len(self.confidence), len(self.texts))
 
     def __add__(self, other: Sample) -> Sample:
-        confidence = np.concatenate([self.confidence, other.confidence])
-        return Sample([*self.labels, *other.labels], confidence, [*self.texts, *other.texts])
+        return Sample(
+            [*self.labels, *other.labels], np.concatenate([self.confidence, other.confidence]),
+            [*self.texts, *other.texts], [*self.abstentions, *other.abstentions],
+        )  # fmt: skip
 
     def head(self, rows: int) -> Sample:
-        return Sample(self.labels[:rows], self.confidence[:rows], self.texts[:rows])
+        return Sample(self.labels[:rows], self.confidence[:rows], self.texts[:rows], self.abstentions[:rows])
 
 
 @dataclass(frozen=True)
@@ -80,8 +90,8 @@ class Drift:
 
     @property
     def effect(self) -> float:
-        """The largest effect."""
-        return max(finding.effect for finding in self.findings)
+        """The largest effect; 0 when there was nothing to test."""
+        return max((finding.effect for finding in self.findings), default=0.0)
 
 
 def measure(
@@ -93,10 +103,13 @@ def measure(
     """
     rng = np.random.default_rng(seed)
     old, new = old.head(ROWS), new.head(ROWS)
-    shifts = {
-        "labels": mix_shift(old.labels, new.labels, rng),
-        "confidence": value_shift(old.confidence.round(DECIMALS), new.confidence.round(DECIMALS), rng),
-    }
+    shifts: dict[str, Shift] = {}
+    if len(old.labels) and len(new.labels):
+        shifts["labels"] = mix_shift(old.labels, new.labels, rng)
+    if len(old.abstentions) and len(new.abstentions):
+        shifts["abstentions"] = mix_shift(old.abstentions, new.abstentions, rng)
+    if len(old.confidence) and len(new.confidence):
+        shifts["confidence"] = value_shift(old.confidence.round(DECIMALS), new.confidence.round(DECIMALS), rng)
     old_texts, new_texts = _draw(old.texts, rng), _draw(new.texts, rng)
     strangest: list[str] = []
     if min(len(old_texts), len(new_texts)) >= FEWEST:
@@ -105,7 +118,7 @@ def measure(
         strangest = [new_texts[index] for index in np.argsort(-newness, kind="stable")[:STRANGEST]]
     return Drift(
         _judge(shifts, p_limit, effect_limit), moved_labels(old.labels, new.labels),
-        moved_words(old_texts, new_texts) if strangest else [], strangest, len(old.labels), len(new.labels),
+        moved_words(old_texts, new_texts) if strangest else [], strangest, old.rows, new.rows,
     )  # fmt: skip
 
 

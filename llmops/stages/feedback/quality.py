@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records.trafficreader import Judged, Volume
+from llmops.core.protocols import Judged
+from llmops.records.trafficreader import Volume
 
 Z95 = 1.959964
 
@@ -15,7 +16,8 @@ Z95 = 1.959964
 @dataclass(frozen=True)
 class Quality:
     """`accuracy` is the share of answered (not abstained) requests that users found right, among those on
-    which they said anything; `low` and `high` are its 95 % Wilson interval. None without any such request."""
+    which they said anything; `low` and `high` are its 95 % Wilson interval. None without any such request.
+    `liked_low` and `liked_high` are the interval of the share of `liked` among `rated`."""
 
     requests: int
     abstained: int
@@ -27,16 +29,19 @@ class Quality:
     low: float | None
     high: float | None
     pairs: list[tuple[str, str, int]]
-    """Answer, correction and how often; the most frequent first."""
+    """Answer, correction and how often; the most frequent first. None of answers that are no labels."""
+    liked_low: float | None = None
+    liked_high: float | None = None
 
 
-def measure(volumes: Sequence[Volume], judged: Sequence[Judged]) -> Quality:
-    """Quality over the given days and words of users."""
+def measure(volumes: Sequence[Volume], judged: Sequence[Judged], labels: bool = True) -> Quality:
+    """Quality over the given days and words of users; `labels`: answers and corrections are labels."""
     answered = [row for row in judged if row.source == "http" and not row.abstained]
     right = sum(is_right(row) for row in answered)
     low, high = wilson(right, len(answered)) if answered else (None, None)
     wrong = Counter((row.label or "", row.correction) for row in answered if row.correction and not is_right(row))
     ratings = [row.rating for row in judged if row.rating is not None and row.source == "http"]
+    liked_low, liked_high = wilson(ratings.count(1), len(ratings)) if ratings else (None, None)
     return Quality(
         requests=sum(day.requests for day in volumes),
         abstained=sum(day.abstained for day in volumes),
@@ -47,7 +52,9 @@ def measure(volumes: Sequence[Volume], judged: Sequence[Judged]) -> Quality:
         accuracy=right / len(answered) if answered else None,
         low=low,
         high=high,
-        pairs=[(answer, correction, count) for (answer, correction), count in wrong.most_common(10)],
+        pairs=[(answer, correction, count) for (answer, correction), count in wrong.most_common(10)] if labels else [],
+        liked_low=liked_low,
+        liked_high=liked_high,
     )
 
 

@@ -11,11 +11,13 @@ from llmops.core.protocols import Depends, Job, Places, Task
 from llmops.core.report import Report
 from llmops.core.section import Section
 from llmops.records.trafficreader import TrafficReader
-from llmops.stages.feedback import harvest, quality, triggers
+from llmops.stages.feedback import harvest, pairs, quality, triggers
 from llmops.stages.feedback.comparison import Comparison, compare
 from llmops.stages.feedback.config import FeedbackSection
-from llmops.stages.feedback.harvest import Harvest
+from llmops.stages.feedback.harvest import Harvest, Learn
+from llmops.stages.feedback.pairs import PREFERENCES
 from llmops.stages.feedback.reference import read_labels, split
+from llmops.stages.feedback.signals import Signals
 from llmops.stages.feedback.summary import Findings, tell
 from llmops.stages.feedback.triggers import Champion
 
@@ -39,7 +41,7 @@ class FeedbackStage:
             "feedback": feedback.plain(),
             "traffic": traffic_state(places),
             # A harvest that somebody deleted is gathered again.
-            "harvest": (places.traffic / HARVEST).exists(),
+            "harvest": [(places.traffic / name).exists() for name in _files(sections, task)],
             "champion": now and [now.version, now.since],
             "too_old": triggers.too_old(feedback.retrain_when, now),
         }
@@ -53,7 +55,10 @@ class FeedbackStage:
         findings = find(job)
         verdict = judge(section, findings)
         write_json(job.room.out / VERDICT, verdict)
-        return tell(section, findings, verdict, known_labels(job))
+        report = tell(section, findings, verdict, known_labels(job))
+        if findings.pairs is not None and findings.pairs.rows:
+            report.passages.append(pairs.shown(job.places, len(findings.pairs.rows)))
+        return report
 
 
 def learns(sections: Mapping[str, Section]) -> bool:
@@ -76,33 +81,57 @@ def traffic_state(places: Places) -> Any:
 
 def find(job: Job) -> Findings:
     """Everything that can be known now; without a champion or a log there is only the harvest of earlier days."""
+    signals = Signals.of(job.task)
     now = triggers.champion(job.places.registry)
     path = job.places.traffic / LOG
     if now is not None and path.exists():
         with TrafficReader(path) as log:
             return read_log(job, now, log)
-    return Findings(now, quality.measure([], []), [], _stored(job), Comparison(), learns(job.sections))
+    none, kept, paired = quality.measure([], [], signals.labels), _stored(job), _paired(job)
+    return Findings(now, none, [], kept, Comparison(), learns(job.sections), signals, paired)
 
 
 def read_log(job: Job, now: Champion, log: TrafficReader) -> Findings:
     """Everything that the log tells about the champion; corrections are harvested whatever version they are about."""
     volumes = log.volumes(now.version, now.since)
     job.room.say(f"{sum(day.requests for day in volumes):,} requests since version {now.version} went live")
-    measured = quality.measure(volumes, log.judged(now.version, now.since))
-    gathered = _stored(job, log)
+    signals = Signals.of(job.task)
+    measured = quality.measure(volumes, log.judged(now.version, now.since), signals.labels)
+    gathered, paired = _stored(job, log), _paired(job, log)
     harvest.write(job.places.traffic / HARVEST, gathered.rows)
-    return Findings(now, measured, volumes, gathered, compare(job, now, log, gathered), learns(job.sections))
+    if paired is not None:
+        harvest.write(job.places.traffic / PREFERENCES, paired.rows)
+    found = compare(job, now, log, gathered)
+    return Findings(now, measured, volumes, gathered, found, learns(job.sections), signals, paired)
 
 
 def _stored(job: Job, log: TrafficReader | None = None) -> Harvest:
-    """The harvest: what was gathered before, and the corrections of the log."""
-    before = harvest.read(job.places.traffic / HARVEST)
+    """The harvest: what was gathered before, and what users said according to the log."""
+    section = job.sections["task"]
+    return _gathered(job, HARVEST, lambda said: job.task.harvested(section, said), log)
+
+
+def _paired(job: Job, log: TrafficReader | None = None) -> Harvest | None:
+    """The preference pairs, old and new; None for a task that makes none."""
+    learn = pairs.pairing(job.task, job.sections["task"])
+    return None if learn is None else _gathered(job, PREFERENCES, learn, log)
+
+
+def _gathered(job: Job, name: str, learn: Learn, log: TrafficReader | None) -> Harvest:
+    before = harvest.read(job.places.traffic / name, job.task.labelled)
     tests = [row["text"] for row in split(job.inputs["dataset"], "test")]
-    return harvest.gather(before, log.judged() if log else [], tests)
+    return harvest.gather(before, log.judged() if log else [], tests, learn)
+
+
+def _files(sections: Mapping[str, Section], task: Task) -> list[str]:
+    """The files that rows are gathered in."""
+    return [HARVEST] if pairs.pairing(task, sections["task"]) is None else [HARVEST, PREFERENCES]
 
 
 def known_labels(job: Job) -> list[str]:
-    """The labels of the data set, the outside one too."""
+    """The labels of the data set, the outside one too; none where rows have no labels."""
+    if not job.task.labelled:
+        return []
     outside = getattr(job.sections["task"], "outside", None)
     return [*read_labels(job.inputs["dataset"]), *([outside] if outside else [])]
 
@@ -112,7 +141,8 @@ def judge(section: FeedbackSection, findings: Findings) -> dict[str, Any]:
     now, drift = findings.champion, findings.comparison.drift
     fired = findings.comparison.fired
     learnable = findings.corrections_new if findings.learns else 0
-    reasons = [] if now is None else triggers.reasons(section.retrain_when, now, learnable, fired)
+    what = findings.learnt_from
+    reasons = [] if now is None else triggers.reasons(section.retrain_when, now, learnable, fired, what)
     return {
         "due": bool(reasons),
         "reasons": reasons,

@@ -57,11 +57,14 @@ def too_old(when: RetrainWhen, champion: Champion | None) -> bool:
     return span is not None and champion is not None and champion.age_s() >= span
 
 
-def reasons(when: RetrainWhen, champion: Champion, corrections_new: int, drift_tests: list[str]) -> list[str]:
-    """Why a retrain is due, in words; empty when it is not. `drift_tests` are the tests that fired."""
+def reasons(
+    when: RetrainWhen, champion: Champion, corrections_new: int, drift_tests: list[str], what: str = "corrections"
+) -> list[str]:
+    """Why a retrain is due, in words; empty when it is not. `drift_tests` are the tests that fired, `what` is learnt
+    from."""
     found = []
     if when.corrections is not None and corrections_new >= when.corrections:
-        found.append(f"{corrections_new} new corrections (corrections: {when.corrections})")
+        found.append(f"{corrections_new} new {what} (corrections: {when.corrections})")
     if when.drift and drift_tests:
         found.append(f"the traffic has drifted: {', '.join(drift_tests)} (drift: true)")
     if too_old(when, champion):

@@ -10,7 +10,6 @@ from llmops.core.errors import MachineError
 from llmops.core.protocols import Job
 from llmops.core.section import Section
 from llmops.stages.need.config import NeedSection
-from llmops.stages.need.sample import Sample
 
 Estimate = dict[str, float]
 """train_s, train_s_upper, epoch_s, tune_s, peak_memory_mb, parameters, disk_mb, rows_per_s."""
@@ -18,25 +17,28 @@ Estimate = dict[str, float]
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def foresee(job: Job, sample: Sample, seconds: float) -> Estimate:
-    """Probe the planned training for about `seconds` and add the planned tuning."""
+Source = Path | list[dict[str, Any]]
+"""What a learner probes: a data set's folder, or rows that it encodes itself."""
+
+
+def foresee(job: Job, source: Source, seconds: float) -> Estimate:
+    """Probe the planned training on `source` for about `seconds` and add the planned tuning."""
     train = job.sections["train"]
-    rows = sample.training_rows()
-    found = _probe(job, train, rows, seconds)
+    found = _probe(job, train, source, seconds)
     tune: Any = job.sections.get("tune")
     largest = largest_batch(tune, train)
     if largest is not None:
         found["peak_memory_mb"] = max(
-            found["peak_memory_mb"], _probe(job, largest, rows, seconds / 2)["peak_memory_mb"]
+            found["peak_memory_mb"], _probe(job, largest, source, seconds / 2)["peak_memory_mb"]
         )
     if tune is not None:
         found["disk_mb"] *= 2  # a trial's checkpoints, and the best trial's model
     return {**found, "tune_s": tuning_s(tune, found)}
 
 
-def _probe(job: Job, train: Section, rows: list[dict[str, Any]], seconds: float) -> Estimate:
+def _probe(job: Job, train: Section, source: Source, seconds: float) -> Estimate:
     learner: Any = job.task.learner(job.sections["task"], train, job.seed)
-    return {name: float(value) for name, value in learner.probe(rows, seconds, job.room).items()}
+    return {name: float(value) for name, value in learner.probe(source, seconds, job.room).items()}
 
 
 def largest_batch(tune: Any, train: Any) -> Section | None:
@@ -56,10 +58,13 @@ def tuning_s(tune: Any, estimate: Estimate) -> float:
     return float(whole if tune.seconds is None else min(whole, tune.seconds + estimate["epoch_s"]))
 
 
-def refuse_what_cannot_fit(need: NeedSection, estimate: Estimate, memory_mb: float, disk_mb: float) -> None:
+def refuse_what_cannot_fit(
+    need: NeedSection, estimate: Estimate, memory_mb: float, disk_mb: float, length: str = "max_tokens"
+) -> None:
     """Raise MachineError, with the numbers, for a plan beyond the limits.
 
-    `memory_mb` is what this machine has, `disk_mb` what is free where runs are written.
+    `memory_mb` is what this machine has, `disk_mb` what is free where runs are written; `length` is the task's setting
+    that bounds how long a row is.
     """
     limit_mb = min(need.max_memory_mb or memory_mb, memory_mb)
     peak = estimate["peak_memory_mb"]
@@ -72,7 +77,7 @@ def refuse_what_cannot_fit(need: NeedSection, estimate: Estimate, memory_mb: flo
         raise MachineError(
             f"the training would take about {peak:,.0f} MB of memory; {whose} {limit_mb:,.0f} MB",
             "need.max_memory_mb",
-            "lower `train.batch_size` or `task.max_tokens`, or take a smaller `train.model`",
+            f"lower `train.batch_size` or `task.{length}`, or take a smaller `train.model`",
         )
     hours = (estimate["train_s"] + estimate["tune_s"]) / 3600
     if need.max_hours is not None and hours > need.max_hours:

@@ -14,7 +14,8 @@ VERBS = ("clean", "dedup", "split", "augment")
 
 
 class DedupStep(Section):
-    """Duplicates go before the split, so that no test row has a twin in training."""
+    """Duplicates go before the split, so that no test row has a twin in training. Rows with another answer to the same
+    text stay."""
 
     near: float | None = Field(0.9, gt=0, le=1)
     """Jaccard similarity of word/character shingles from which rows are twins; null: exact duplicates only."""
@@ -27,21 +28,22 @@ class SplitStep(Section):
     """Share of rows for validation."""
     test: float = Field(0.1, ge=0, lt=1)
     """Share of rows for testing; ignored when `test_file` is given."""
-    by: Literal["row", "group", "time"] = "row"
-    """`row`: hash of the text; `group`: hash of the column `group`; `time`: the newest rows by the column `time`."""
+    by: Literal["row", "group", "time", "order"] = "row"
+    """`row`: hash of the text; `group`: hash of the column `group`; `time`: the newest rows by the column `time`;
+    `order`: the last rows in the order of the files, the shares counted in characters, for running text."""
     group: str | None = None
     """Column whose rows stay together (a customer, a conversation)."""
     time: str | None = None
     """Column with an ISO date or a number."""
     stratify: bool = True
-    """Every label with three rows outside the test set reaches validation, and its first one trains; without it
-    the hash alone decides."""
+    """Every label with three rows outside the test set reaches validation, and its first one trains; without it, and
+    where rows have no labels, the hash alone decides."""
     test_file: str | None = None
     """Your own test file, left untouched; training rows that are also in it are dropped as `also_in_test`."""
 
     @model_validator(mode="after")
     def _complete(self) -> SplitStep:
-        if self.by != "row" and getattr(self, self.by) is None:
+        if self.by in ("group", "time") and getattr(self, self.by) is None:
             raise ValueError(f"`by: {self.by}` needs `{self.by}:`, the name of a column")
         if self.valid + (0 if self.test_file else self.test) >= 1:
             raise ValueError("`valid` and `test` together leave nothing to train on; their sum must be below 1")
@@ -49,7 +51,7 @@ class SplitStep(Section):
 
 
 class AugmentStep(Section):
-    """New rows from old ones, on the train split only (Wei and Zou 2019, EDA)."""
+    """New rows from old ones, on the train split only (Wei and Zou 2019, EDA); for tasks with labels."""
 
     copies: float = Field(1.0, gt=0, le=20)
     """New rows for each training row, on average."""

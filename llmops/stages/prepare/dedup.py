@@ -1,4 +1,8 @@
-"""The verb dedup: conflicting labels, exact duplicates, near duplicates. Of each set of twins the first stays."""
+"""The verb dedup: conflicting labels, exact duplicates, near duplicates. Of each set of twins the first stays.
+
+A labelled text has one label, so rows with equal texts are twins. Elsewhere one text may have several right answers:
+twins are rows with equal texts and equal answers.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from llmops.core.protocols import Row
+from llmops.records.twins import twin_key
 from llmops.stages.prepare.neartwins import NearIndex
 from llmops.stages.prepare.rows import Dropped
 
@@ -45,13 +50,15 @@ def _winner(counts: Counter[str]) -> str | None:
     return first if most > second else None
 
 
-def drop_exact(rows: list[Row], dropped: Dropped) -> list[Row]:
-    """Rows with a text of their own (row["key"]); the first of each stays and gathers the votes of the others."""
+def drop_exact(rows: list[Row], dropped: Dropped, labelled: bool = True) -> list[Row]:
+    """Rows with a text of their own (row["key"]), or, without labels, with a text and an answer of their own; the
+    first of each stays and gathers the votes of the others."""
     first: dict[str, Row] = {}
     for row in rows:
-        twin = first.get(row["key"])
+        key = row["key"] if labelled else twin_key(row)
+        twin = first.get(key)
         if twin is None:
-            first[row["key"]] = {**row, "votes": row.get("votes", 1)}
+            first[key] = {**row, "votes": row.get("votes", 1)}
         else:
             twin["votes"] += row.get("votes", 1)
             dropped.drop(row, "duplicate", twin=twin["origin"])
@@ -59,11 +66,15 @@ def drop_exact(rows: list[Row], dropped: Dropped) -> list[Row]:
 
 
 def drop_near(rows: Iterable[Row], index: NearIndex, dropped: Dropped) -> Iterator[Row]:
-    """Rows without a near twin in `index`, which grows by every row that stays. Whatever the label: two texts that
-    all but agree may not stand on both sides of a split."""
+    """Rows without a near twin in `index`, which grows by every text that stays. Whatever the label or answer: two
+    texts that all but agree may not stand on both sides of a split. Equal texts are no near twins; they stay or go
+    together."""
+    kept: set[str] = set()
     for row in rows:
-        twin = index.offer(row["key"], row)
+        twin = None if row["key"] in kept else index.offer(row["key"], row)
         if twin is None:
+            kept.add(row["key"])
             yield row
         else:
-            dropped.drop(row, "near_duplicate", twin=twin["origin"], twin_text=twin["text"], twin_label=twin["label"])
+            said = {"twin_label": twin["label"]} if "label" in twin else {}
+            dropped.drop(row, "near_duplicate", twin=twin["origin"], twin_text=twin["text"], **said)

@@ -15,29 +15,28 @@ FORMAT = 1
 
 
 def encode(
-    splits: dict[str, list[Row]], encoder: Encoder, cleaning: CleanStep, harvest_rows: int, out: Path
+    splits: dict[str, list[Row]], encoder: Encoder, cleaning: CleanStep, harvest_rows: int, labelled: bool, out: Path
 ) -> dict[str, Any]:
     """Write the data set into the new folder `out`; returns the encoder's figures ("max_tokens", "cut" ...).
 
-    `harvest_rows` is how many rows feedback's harvest had when this data set was made, whether or not they were
-    kept: feedback counts what is new since.
+    `labelled` rows are counted by class. `harvest_rows` is how many rows feedback's harvest had when this data set was
+    made, whether or not they were kept: feedback counts what is new since.
     """
     out.mkdir(parents=True)
     for split, rows in splits.items():
         write_jsonl(out / f"{split}.jsonl", rows)
     figures = encoder.prepare(splits, out)
-    write_json(
-        out / "dataset.json",
-        {
-            "format": FORMAT,
-            "counts": {split: len(rows) for split, rows in splits.items()},
-            "max_tokens": figures.get("max_tokens"),
-            "cut": figures.get("cut", 0),
-            "cleaning": cleaning.plain(),
-            "harvest_rows": harvest_rows,
-            "class_counts": {
-                split: dict(sorted(Counter(row["label"] for row in rows).items())) for split, rows in splits.items()
-            },
-        },
-    )
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "counts": {split: len(rows) for split, rows in splits.items()},
+        "max_tokens": figures.get("max_tokens"),
+        "cut": figures.get("cut", 0),
+        "cleaning": cleaning.plain(),
+        "harvest_rows": harvest_rows,
+    }
+    if labelled:
+        about["class_counts"] = {
+            split: dict(sorted(Counter(row["label"] for row in rows).items())) for split, rows in splits.items()
+        }
+    write_json(out / "dataset.json", about)
     return figures

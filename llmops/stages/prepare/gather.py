@@ -11,6 +11,7 @@ from llmops.records.cleaning import clean
 from llmops.records.config import CleanStep, SourceSection
 from llmops.records.examples import Examples, load_examples, refuse_one_class
 from llmops.records.hashing import normalise
+from llmops.records.twins import answer_of, shape
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
 from llmops.stages.prepare.harvest import harvest_file, read_harvest
@@ -45,7 +46,8 @@ def gather(job: Job) -> Gathered:
     rows = gathering.apart_from_test(gathering.sources)
     gathering.place(gathering.dedup(rows))
     gathering.add_harvest()
-    gathering.drop_untrained_labels()
+    if job.task.labelled:
+        gathering.drop_untrained_labels()
     gathering.refuse_too_little()
     gathering.count_near_test()
     return gathering.result
@@ -63,7 +65,7 @@ class Gathering:
         self.step = step
         self.near = (self.section.step(DedupStep) or DedupStep(near=None)).near
         self.outside: str | None = getattr(job.sections["task"], "outside", None)
-        self.splitter = Splitter(step, self.outside)
+        self.splitter = Splitter(step, self.outside, job.task.labelled)
         self.index: NearIndex | None = None
         self.result = Gathered({split: [] for split in SPLITS}, Dropped(), [], [])
         self.sources: list[Row] = []
@@ -72,7 +74,7 @@ class Gathering:
     def read(self) -> None:
         """Read and clean the sources and the test file."""
         by: str = self.step.by
-        extra = {by: str(getattr(self.step, by))} if by != "row" else {}
+        extra = {by: str(getattr(self.step, by))} if by in ("group", "time") else {}
         loaded = self._load(self.section.sources, extra)
         self.job.room.say(
             f"read {loaded.read:,} rows from {len(loaded.notes)} source{'s' if len(loaded.notes) > 1 else ''}"
@@ -88,16 +90,20 @@ class Gathering:
         )
         self.result.loaded.append(loaded)
         for bad in loaded.bad:
-            text = clean(bad.text, self.cleaning)
-            self.result.dropped.drop({"origin": bad.origin, "text": text, "label": None}, bad.reason, detail=bad.detail)
+            row: Row = {"origin": bad.origin, "text": clean(bad.text, self.cleaning)}
+            row.update({"label": None} if job.task.labelled else {})
+            self.result.dropped.drop(row, bad.reason, detail=bad.detail)
         return loaded
 
     def _cleaned(self, rows: Iterable[Row]) -> list[Row]:
         kept = []
         for row in rows:
-            text, label = clean(row["text"], self.cleaning), clean(row["label"], CleanStep())
-            new = {**row, "text": text, "label": label, "key": normalise(text)}
-            if text.strip():
+            new = self.job.task.cleaned(row, lambda text: clean(text, self.cleaning))
+            if self.job.task.labelled:
+                new = {**new, "label": clean(row["label"], CleanStep())}
+            new = {**new, "key": normalise(new["text"])}
+            answer = answer_of(new)
+            if new["text"].strip() and (answer is None or answer.strip("\0 \t\r\n")):
                 kept.append(new)
             else:
                 self.result.dropped.drop(new, "empty_after_cleaning")
@@ -126,9 +132,11 @@ class Gathering:
         """Rows without conflicts and duplicates, when the config has the step."""
         if self.section.step(DedupStep) is None:
             return rows
-        rows, conflicts = settle_conflicts(rows, self.result.dropped)
-        self.result.conflicts += conflicts
-        rows = drop_exact(rows, self.result.dropped)
+        labelled = self.job.task.labelled
+        if labelled:
+            rows, conflicts = settle_conflicts(rows, self.result.dropped)
+            self.result.conflicts += conflicts
+        rows = drop_exact(rows, self.result.dropped, labelled)
         return self._without_near(rows) if near else rows
 
     def _without_near(self, rows: list[Row]) -> list[Row]:
@@ -151,24 +159,36 @@ class Gathering:
 
     def add_harvest(self) -> None:
         """Feedback's rows join train and valid. What equals a test row goes as `also_in_test`; a correction that
-        contradicts a training row is settled by the rule for conflicts, and takes that row's place when it wins."""
-        found = read_harvest(harvest_file(self.job.places)) if self.section.feedback else []
+        contradicts a training row is settled by the rule for conflicts, and takes that row's place when it wins. Where
+        texts may have several answers, a new one joins the split of its text."""
+        path, labelled = harvest_file(self.job.places), self.job.task.labelled
+        found = read_harvest(path, labelled) if self.section.feedback else []
         self.result.harvest_read = len(found)
         if not found:
             return
         splits = self.result.splits
         self.test = splits["test"]
-        harvest = self.apart_from_test(self._cleaned(found), limit=1.0)
-        split_of = {row["key"]: split for split in ("train", "valid") for row in splits[split]}
+        harvest = self.apart_from_test(self._cleaned(self._of_our_shape(found)), limit=1.0)
+        of_text = {row["key"]: split for split in ("train", "valid") for row in splits[split]}
+        of_row = {(row["origin"], row["key"]): split for split in ("train", "valid") for row in splits[split]}
         rows = self.dedup([*splits["train"], *splits["valid"], *harvest], near=False)
-        fresh = [row for row in rows if row["key"] not in split_of]
+        fresh = [row for row in rows if row["key"] not in of_text]
         if self.section.step(DedupStep) is not None:
             fresh = self._without_near(fresh)
         placed = self.splitter.split_harvest(fresh)
         for split in ("train", "valid"):
-            splits[split] = [row for row in rows if split_of.get(row["key"]) == split] + placed[split]
+            known = [row for row in rows if of_row.get((row["origin"], row["key"]), of_text.get(row["key"])) == split]
+            splits[split] = known + placed[split]
         ours = {row["origin"] for row in harvest}
         self.result.harvest_kept = sum(row["origin"] in ours for split in ("train", "valid") for row in splits[split])
+
+    def _of_our_shape(self, found: list[Row]) -> list[Row]:
+        """Without rows that were harvested for another objective (preferences, when instructions are learnt now)."""
+        ours = {shape(row) for row in self.sources}
+        for row in found:
+            if shape(row) not in ours:
+                self.result.dropped.drop(row, "other_objective")
+        return [row for row in found if shape(row) in ours]
 
     def drop_untrained_labels(self) -> None:
         """Labels that no training row has can't be learnt. Raises DataError when the user's test file has some."""
@@ -188,14 +208,21 @@ class Gathering:
             splits[split] = [row for row in splits[split] if row["label"] in trained]
 
     def refuse_too_little(self) -> None:
-        """Raises DataError for fewer than two classes, or a train or valid split without rows."""
+        """Raises DataError for a train or valid split without rows, and for fewer than two classes where rows have
+        labels."""
         splits = self.result.splits
-        labels = sorted({row["label"] for row in splits["train"]})
         names = ", ".join(note.name for note in self.result.loaded[0].notes)
         reasons = (
             ", ".join(f"{reason} {n:,}" for reason, n in self.result.dropped.by_reason().items()) or "nothing dropped"
         )
-        refuse_one_class(labels, names, reasons)
+        if self.job.task.labelled:
+            refuse_one_class(sorted({row["label"] for row in splits["train"]}), names, reasons)
+        if not splits["train"]:
+            raise DataError(
+                f"no row is left to train on ({reasons}).",
+                where=names,
+                do="add rows, or lower `valid` and `test` of the step `split`",
+            )
         if not splits["valid"]:
             raise DataError(
                 f"no row is left for validation ({len(splits['train'])} train; {reasons}).",

@@ -14,19 +14,27 @@ def harvest_file(places: Places) -> Path:
     return places.traffic / "harvest.jsonl"
 
 
-def read_harvest(path: Path) -> list[Row]:
-    """Rows {"text", "label", "origin", "request_id"} in the order of the file; none when there is no file.
+NOTES = ("id", "at", "request_id")
+"""What feedback notes down about a row for itself; a data set's row has its own id."""
 
-    Raises DataError when a line is broken: llmops writes this file itself, whole or not at all.
+
+def read_harvest(path: Path, labelled: bool) -> list[Row]:
+    """Examples with all of the task's fields and their "origin", in the order of the file; none when there is no file.
+
+    `labelled` rows need a label. Raises DataError when a line is broken: llmops writes this file itself, whole or not
+    at all.
     """
     if not path.is_file():
         return []
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            row = json.loads(line)
-            rows.append({"text": str(row["text"]), "label": str(row["label"]), "origin": f"{path.name}:{number}"})
-        except (ValueError, KeyError, TypeError):
+            row = {name: value for name, value in json.loads(line).items() if name not in NOTES}
+            row["text"] = str(row["text"])
+            if labelled:
+                row["label"] = str(row["label"])
+            rows.append({**row, "origin": f"{path.name}:{number}"})
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{path.name} is damaged.",
                 where=f"{path}:{number}",

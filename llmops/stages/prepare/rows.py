@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llmops.core.protocols import Row
-from llmops.records.hashing import row_id
+from llmops.records.twins import identity
 
-OWN = ("key", "votes", "group", "time")
+OWN = ("key", "votes", "group", "time", "twin")
 """Names that prepare needs on the way and the data set does not hold."""
 
 
@@ -37,9 +37,7 @@ class Dropped:
 
 def finished(row: Row) -> Row:
     """A row as the data set holds it: with its id, without what only prepare needs."""
-    group = row.get("group")
-    id = row_id(row["text"], None if group in (None, "") else str(group))
-    return {"id": id, **{name: value for name, value in row.items() if name not in OWN}}
+    return {"id": identity(row), **{name: value for name, value in row.items() if name not in OWN}}
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Places, Row, Task
@@ -34,21 +35,31 @@ class PrepareStage:
             "task": sections["task"].plain(),
             "encoding": task.encoding(sections["train"]),
         }
-        return Depends(settings, _files(prepare, places), ("tokenizers",))
+        files = [*_files(prepare, places), *_tokenizer(sections["train"]), *_own_files(sections["task"])]
+        return Depends(settings, files, ("tokenizers",))
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
         prepare = _section(sections)
+        found = []
         split = prepare.step(SplitStep)
         test = split.test_file if split else None
         if test and source_path(test, places.root) in [source_path(source, places.root) for source in prepare.sources]:
-            return [
+            found.append(
                 Mistake(
                     f"{test} is both a source and the test file.",
                     "prepare.steps",
                     do="take it out of `sources`, or leave out `test_file` and let llmops split",
                 )
-            ]
-        return []
+            )
+        if prepare.step(AugmentStep) is not None and not task.labelled:
+            found.append(
+                Mistake(
+                    f"`augment` changes words and keeps the label; rows of {task.name} have no label.",
+                    "prepare.steps",
+                    do="take the step `augment` out",
+                )
+            )
+        return found
 
     def run(self, job: Job) -> Report:
         started = time.monotonic()
@@ -59,9 +70,10 @@ class PrepareStage:
         splits["train"] += made
         encoder = job.task.encoder(job.sections["task"], job.sections["train"])
         job.room.say("encoding " + ", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()) + " rows")
-        figures = encode(splits, encoder, prepare.cleaning, found.harvest_read, job.room.out / "dataset")
+        labelled, folder = job.task.labelled, job.room.out / "dataset"
+        figures = encode(splits, encoder, prepare.cleaning, found.harvest_read, labelled, folder)
         found.dropped.write(job.room.out / "dropped.jsonl")
-        report = summary(found, splits, len(made), figures, getattr(job.sections["task"], "outside", None))
+        report = summary(found, splits, len(made), figures, job.sections["task"], labelled)
         report.numbers["took_s"] = round(time.monotonic() - started, 2)
         return report
 
@@ -83,6 +95,18 @@ def _files(prepare: PrepareSection, places: Places) -> list[Path]:
     if prepare.feedback:
         paths.append(harvest_file(places))
     return [path for path in paths if path is not None]
+
+
+def _own_files(task: Section) -> list[Path]:
+    """What the task's own block names: documents that can be found."""
+    return task.files() if hasattr(task, "files") else []
+
+
+def _tokenizer(train: Any) -> list[Path]:
+    """The files by which a model in a local folder encodes: the folder of an earlier run may hold another model now."""
+    folder = Path(getattr(train, "model", ""))
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    return [folder / name for name in names] if folder.is_absolute() else []
 
 
 def _augmented(job: Job, prepare: PrepareSection, found: Gathered, train: list[Row]) -> list[Row]:

@@ -1,4 +1,5 @@
-"""What prepare has to say: counts, what was dropped and why, conflicts, lengths, and what deserves an eye."""
+"""What prepare has to say: counts, what was dropped and why, lengths, what deserves an eye, and where rows are labelled
+their classes. The encoder adds its own figures."""
 
 from __future__ import annotations
 
@@ -7,79 +8,80 @@ from typing import Any
 
 from llmops.core.protocols import Row
 from llmops.core.report import Number, Report, Table
+from llmops.stages.prepare.classes import Classes, conflicts
 from llmops.stages.prepare.gather import Gathered
+from llmops.stages.prepare.phrases import SHOWN, few, short
 
-CLASSES_SHOWN = 40
-SHOWN = 10
-FEW = 5  # training rows of a class below which it is called tiny
-IMBALANCE = 10  # the largest class over the smallest from which a warning is due
 CUT_SHARE = 0.05
 PERCENTILES = (5, 50, 95, 99, 100)
 
 Splits = dict[str, list[Row]]
 
 
-def summary(found: Gathered, splits: Splits, augmented: int, figures: dict[str, Any], outside: str | None) -> Report:
-    """The report of prepare; `figures` are the encoder's, `outside` is the label that belongs to no class."""
-    counts = {split: Counter(row["label"] for row in rows) for split, rows in splits.items()}
-    classes = sorted(set(counts["train"]), key=lambda label: (-counts["train"][label], label))
+def summary(
+    found: Gathered, splits: Splits, augmented: int, figures: dict[str, Any], section: Any, labelled: bool
+) -> Report:
+    """The report of prepare. `figures` are the encoder's: "max_tokens" and "cut", and what it wants told beside
+    ("numbers": dict, "tables": list[Table], "passages": list[Passage], "warnings": list[str]). `section` is the
+    task's."""
+    classes = Classes(splits, getattr(section, "outside", None)) if labelled else None
     reasons = found.dropped.by_reason()
     read = sum(loaded.read for loaded in found.loaded) + found.harvest_read
-    bad = sum(len(loaded.bad) for loaded in found.loaded)
     kept = ", ".join(f"{len(rows):,} {split}" for split, rows in splits.items())
+    kept += f" in {len(classes.names)} classes" if classes else ""
+    labels = {"classes": len(classes.names)} if classes else {}
+    settled = {"conflicting_label": reasons.get("conflicting_label", 0)} if classes else {}
     numbers: dict[str, Number] = {
         "rows_read": read,
-        "bad_rows": bad,
+        "bad_rows": sum(len(loaded.bad) for loaded in found.loaded),
         **{split: len(rows) for split, rows in splits.items()},
-        "classes": len(classes),
+        **labels,
         "dropped": sum(reasons.values()),
         "duplicates": reasons.get("duplicate", 0),
         "near_duplicates": reasons.get("near_duplicate", 0),
-        "conflicting_label": reasons.get("conflicting_label", 0),
+        **settled,
         "also_in_test": reasons.get("also_in_test", 0),
         "near_in_test": len(found.near_test),
         "harvest_rows": found.harvest_read,
         "harvest_kept": found.harvest_kept,
-        "augmented": augmented,
+        **({"augmented": augmented} if classes else {}),
         "max_tokens": figures.get("max_tokens"),
         "cut": figures.get("cut", 0),
+        **figures.get("numbers", {}),
     }
     return Report(
-        headline=f"{read:,} rows read, {kept} in {len(classes)} classes; {sum(reasons.values()):,} dropped",
+        headline=f"{read:,} rows read, {kept}; {sum(reasons.values()):,} dropped",
         numbers=numbers,
-        tables=_tables(found, splits, counts, classes, outside),
-        warnings=_warnings(found, splits, counts, classes, figures),
+        tables=[
+            *([classes.table()] if classes else []),
+            *_tables(found, splits, labelled),
+            *figures.get("tables", []),
+        ],
+        passages=list(figures.get("passages", [])),
+        warnings=[
+            *_warnings(found, splits, figures, section, labelled),
+            *(classes.warnings() if classes else []),
+            *figures.get("warnings", []),
+        ],
     )
 
 
-def _tables(
-    found: Gathered, splits: Splits, counts: dict[str, Counter[str]], classes: list[str], outside: str | None
-) -> list[Table]:
-    labels = [*classes[:CLASSES_SHOWN], *([outside] if outside else [])]
-    title = "Rows by class" + (
-        f" (the {CLASSES_SHOWN} largest of {len(classes)})" if len(classes) > CLASSES_SHOWN else ""
-    )
-    tables = [
-        Table(title, ["class", *splits], [[label, *(counts[split][label] for split in splits)] for label in labels])
-    ]
+def _tables(found: Gathered, splits: Splits, labelled: bool) -> list[Table]:
+    tables = []
     if reasons := found.dropped.by_reason():
-        tables.append(
-            Table(
-                "Dropped rows (each stands in dropped.jsonl)", ["reason", "rows"], [[r, n] for r, n in reasons.items()]
-            )
-        )
+        counted: list[list[Number]] = [[reason, n] for reason, n in reasons.items()]
+        tables.append(Table("Dropped rows (each stands in dropped.jsonl)", ["reason", "rows"], counted))
     notes = [note for loaded in found.loaded for note in loaded.notes]
     sources: list[list[Number]] = [[n.name, n.rows, n.bad, n.encoding or "-", n.delimiter or "-"] for n in notes]
     tables.append(Table("Sources", ["source", "rows", "unreadable", "encoding", "delimiter"], sources))
     tables.append(_lengths(splits))
-    if found.conflicts:
-        tables.append(_conflicts(found))
+    tables += conflicts(found) if labelled else _bad(found)
     near = [row for row in found.dropped.rows if row["reason"] == "near_duplicate"]
     if near:
-        rows: list[list[Number]] = [[_short(row["text"]), _short(row["twin_text"])] for row in near[:SHOWN]]
+        rows: list[list[Number]] = [[short(row["text"]), short(row["twin_text"])] for row in near[:SHOWN]]
         tables.append(Table(f"Near duplicates ({len(near):,} in all)", ["dropped", "its twin that stays"], rows))
     if found.near_test:
-        rows = [[_short(test["text"]), _short(twin["text"])] for test, twin in found.near_test[:SHOWN]]
+        rows = [[short(test["text"]), short(twin["text"])] for test, twin in found.near_test[:SHOWN]]
         tables.append(Table("Test rows with a near twin in training", ["test", "training"], rows))
     return tables
 
@@ -93,73 +95,49 @@ def _lengths(splits: Splits) -> Table:
     return Table("Characters in a text", ["split", *(f"{p} %" if p < 100 else "longest" for p in PERCENTILES)], rows)
 
 
-def _conflicts(found: Gathered) -> Table:
-    rows: list[list[Number]] = [
-        [_short(c.text), ", ".join(f"{label} {n}" for label, n in c.labels.items()), c.kept or "none (a tie)"]
-        for c in found.conflicts[:SHOWN]
+def _bad(found: Gathered) -> list[Table]:
+    """Rows with a field that is off: where the row stands, and which field."""
+    bad = [row for loaded in found.loaded for row in loaded.bad]
+    if not bad:
+        return []
+    told: list[list[Number]] = [
+        [row.origin, f"{row.reason}: {row.detail}" if row.detail else row.reason] for row in bad[:SHOWN]
     ]
-    return Table(f"Texts with several labels ({len(found.conflicts):,} in all)", ["text", "labels", "kept"], rows)
+    return [Table(f"Rows that can't be used ({len(bad):,} in all)", ["row", "why"], told)]
 
 
-def _warnings(
-    found: Gathered, splits: Splits, counts: dict[str, Counter[str]], classes: list[str], figures: dict[str, Any]
-) -> list[str]:
+def _warnings(found: Gathered, splits: Splits, figures: dict[str, Any], section: Any, labelled: bool) -> list[str]:
     lost = {row["label"] for row in found.dropped.rows if row["reason"] == "label_not_in_train"}
     guessed = [f"{n.name} ({n.encoding})" for loaded in found.loaded for n in loaded.notes if n.encoding_found]
     cut, every = figures.get("cut", 0), sum(map(len, splits.values()))
+    limit = "context" if hasattr(section, "context") else "max_tokens"
+    shared = 0 if labelled else _shared(splits)
+    without_test = "nothing can be measured on it" if labelled else "figures come from validation rows"
     said = [
-        (guessed, f"not UTF-8, the encoding was found out; look at a few rows of {_few(guessed)}"),
+        (guessed, f"not UTF-8, the encoding was found out; look at a few rows of {few(guessed)}"),
         (any(loaded.bad for loaded in found.loaded), _bad_rows(found)),
-        (lost, f"left out, since no training row has them: {_few(lost)}"),
-        (not splits["test"], "the test split is empty; nothing can be measured on it"),
+        (lost, f"left out, since no training row has them: {few(lost)}"),
+        (not splits["test"], f"the test split is empty; {without_test}"),
         (found.conflicts, f"texts with several labels: {len(found.conflicts):,}; see the table"),
         (found.near_test, f"test rows with a near twin in training: {len(found.near_test):,}; they stay"),
+        (shared, f"held-out rows whose text also stands in training: {shared:,}"),
         (
             cut > CUT_SHARE * every,
             f"{cut:,} of {every:,} texts are longer than {figures.get('max_tokens')} tokens and were cut; "
-            "raise `task.max_tokens` if the end matters",
+            f"raise `task.{limit}` if the end matters",
         ),
-    ]
-    return [line for due, line in said if due] + _class_warnings(counts, classes)
-
-
-def _class_warnings(counts: dict[str, Counter[str]], classes: list[str]) -> list[str]:
-    """What deserves an eye about the classes, the largest of which comes first in `classes`."""
-    tiny = [label for label in classes if counts["train"][label] < FEW]
-    most, least = counts["train"][classes[0]], counts["train"][classes[-1]]
-    look_alike = _look_alike(classes)
-    missing = {split: _without(counts, classes, split) for split in ("valid", "test")}
-    said = [
-        (tiny, f"fewer than {FEW} training rows: {_few(tiny)}"),
-        *((labels, f"no {split} row: {_few(labels)}") for split, labels in missing.items()),
-        (
-            most >= IMBALANCE * least,
-            f"imbalance: `{classes[0]}` has {most:,} training rows, `{classes[-1]}` {least:,}; "
-            "consider `train.class_weights: balanced` and `task.metric: f1_macro`",
-        ),
-        (look_alike, f"labels that differ only in case or spaces: {_few(look_alike)}"),
     ]
     return [line for due, line in said if due]
 
 
+def _shared(splits: Splits) -> int:
+    """Rows of valid and test whose text is a training row's too: the split was not by the text, or nothing was
+    de-duplicated."""
+    trained = {row["text"].strip() for row in splits["train"]}
+    return sum(row["text"].strip() in trained for split in ("valid", "test") for row in splits[split])
+
+
 def _bad_rows(found: Gathered) -> str:
-    reasons: Counter[str] = Counter(bad.reason for loaded in found.loaded for bad in loaded.bad)
-    return "bad rows were left out: " + ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
-
-
-def _without(counts: dict[str, Counter[str]], classes: list[str], split: str) -> list[str]:
-    return [label for label in classes if counts[split] and not counts[split][label]]
-
-
-def _look_alike(classes: list[str]) -> list[str]:
-    folded = Counter("".join(label.casefold().split()) for label in classes)
-    return sorted(label for label in classes if folded["".join(label.casefold().split())] > 1)
-
-
-def _few(names: list[str] | set[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:SHOWN]) + (f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else "")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 100 else text[:99] + "…"
+    reasons = Counter(bad.reason for loaded in found.loaded for bad in loaded.bad).most_common()
+    more = f", and {len(reasons) - SHOWN} other reasons" if len(reasons) > SHOWN else ""
+    return "bad rows were left out: " + ", ".join(f"{reason} {n:,}" for reason, n in reasons[:SHOWN]) + more

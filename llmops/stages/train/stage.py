@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llmops.core.artifact import write_json
 from llmops.core.errors import Mistake
-from llmops.core.protocols import Depends, Job, Places, Task
+from llmops.core.protocols import Depends, Job, Metric, Places, Task
 from llmops.core.report import Curve, Number, Report, Table
 from llmops.core.section import Section
 
 SCHEDULING = ("checkpoint_every_s",)
 """Settings that change nothing in the result."""
+
+
+SPEEDS = (("tokens_per_s", "tokens"), ("rows_per_s", "rows"))
+RATES = ("rows_per_s", "tokens_per_s", "padding")
+"""Figures that only some learners have."""
 
 
 class TrainStage:
@@ -27,13 +32,12 @@ class TrainStage:
         train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}
         return Depends(
             settings={"task": sections["task"].plain(), "train": train},
+            files=starting_point(train.get("model")),
             libraries=("torch", "transformers", "peft", "tokenizers", "numpy"),
         )
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
-        # a task may look at its own settings: a folder that is not there, for example
-        check: Callable[..., list[Mistake]] | None = getattr(task, "check", None)
-        return check(sections["task"], sections["train"]) if check else []
+        return task.check(sections["task"], sections["train"])
 
     def run(self, job: Job) -> Report:
         """Train, write model/, and set what happened beside what need foresaw."""
@@ -43,14 +47,20 @@ class TrainStage:
         write_json(job.room.out / "model" / "history.json", told_history(result))
         brief = read_brief(job.inputs.get("brief"))
         numbers = figures(result, brief)
-        metric = job.sections["task"].plain()["metric"]
+        metric = job.task.metric(job.sections["task"])
         return Report(
             headline=headline(metric, result, brief),
             numbers=numbers,
             tables=[epoch_table(result), foreseen_table(numbers)],
-            curves=curves(result, metric),
+            curves=curves(result, metric.name),
             warnings=warnings(metric, result, numbers),
         )
+
+
+def starting_point(model: Any) -> list[Path]:
+    """The local folder that a training starts from, whose contents then decide the result."""
+    folder = Path(model).expanduser() if isinstance(model, str) else None
+    return [folder] if folder is not None and folder.is_absolute() and folder.is_dir() else []
 
 
 def told_history(result: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +84,8 @@ def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
     }
     baseline, estimate = brief.get("baseline", {}), brief.get("estimate", {})
     numbers["baseline_valid"] = baseline.get("valid")
-    for name in ("best_epoch", "epochs", "rows_per_s", "padding"):
-        numbers[name] = result[name]
+    numbers |= {name: result[name] for name in ("best_epoch", "epochs")}
+    numbers |= {name: result[name] for name in RATES if result.get(name) is not None}
     numbers |= {
         "took_s": result["seconds"],
         "predicted_s": estimate.get("train_s"),
@@ -89,12 +99,14 @@ def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
     return numbers
 
 
-def headline(metric: str, result: dict[str, Any], brief: dict[str, Any]) -> str:
-    best = result["metrics"][metric]
-    said = f"{metric} {best:.4f} on validation after epoch {result['best_epoch']} of {result['epochs']}"
-    linear = brief.get("baseline", {}).get("valid")
-    beside = f" (linear baseline {linear:.4f})" if linear is not None else ""
-    return f"{said}{beside}, {result['seconds']:.0f} s, {result['rows_per_s']:.0f} rows/s"
+def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> str:
+    """The outcome in one sentence."""
+    best = result["metrics"][metric.name]
+    said = f"{metric.name} {best:.4f} on validation after epoch {result['best_epoch']} of {result['epochs']}"
+    simple = brief.get("baseline", {}).get("valid")
+    beside = f" (baseline {simple:.4f})" if simple is not None else ""
+    rates = [f"{result[name]:,.0f} {of}/s" for name, of in SPEEDS if result.get(name) is not None]
+    return f"{said}{beside}, {result['seconds']:.0f} s{''.join(f', {rate}' for rate in rates[:1])}"
 
 
 def epoch_table(result: dict[str, Any]) -> Table:
@@ -124,17 +136,16 @@ def curves(result: dict[str, Any], metric: str) -> list[Curve]:
     ]
 
 
-def warnings(metric: str, result: dict[str, Any], numbers: Mapping[str, Number]) -> list[str]:
+def warnings(metric: Metric, result: dict[str, Any], numbers: Mapping[str, Number]) -> list[str]:
     """What deserves a person's eye."""
     said = []
-    linear, upper, took = numbers["baseline_valid"], numbers["predicted_upper_s"], result["seconds"]
-    if isinstance(linear, int | float) and result["metrics"][metric] < linear:
-        said.append(f"the linear baseline is better on validation: {linear:.4f}; try more epochs, or another model.")
+    simple, upper, took = numbers["baseline_valid"], numbers["predicted_upper_s"], result["seconds"]
+    if isinstance(simple, int | float) and metric.gain(result["metrics"][metric.name], simple) < 0:
+        said.append(f"the baseline is better on validation: {simple:.4f}; try more epochs, or another model.")
     if isinstance(upper, int | float) and took > upper:
         said.append(f"the training took {took:.0f} s, more than the upper bound of {upper:.0f} s that need foresaw.")
-    if (
-        result["best_epoch"] == result["epochs"] > 1
-        and result["history"][-1][metric] - result["history"][-2][metric] > 0.01
-    ):
-        said.append("the last epoch was the best by more than a point: more epochs may help.")
+    if result["best_epoch"] == result["epochs"] > 1:
+        before, last = (row[metric.name] for row in result["history"][-2:])
+        if metric.gain(last, before) > 0.01:
+            said.append(f"the last epoch was the best by {abs(last - before):.3f}: more epochs may help.")
     return said

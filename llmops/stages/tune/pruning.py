@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 Values = dict[int, float]
-"""The validation metric after each epoch (from 1) of one trial; higher is better."""
+"""The validation metric after each epoch (from 1) of one trial, so that higher is better: a loss comes with its sign
+turned."""
 
 REDUCTION = 3
 """Successive halving keeps one in three at each rung."""

@@ -61,8 +61,8 @@ def report(search: Search, winner: FrozenTrial) -> Report:
         "trials_stopped": len(saved),
         "epochs_saved": sum(saved),
         "took_s": round(search.clock.spent_s, 1),
-        f"valid_{search.metric}_trained": own,
-        f"valid_{search.metric}": best,
+        f"valid_{search.metric.name}_trained": own,
+        f"valid_{search.metric.name}": best,
         "replaced": winner.number > 0,
     }
     return Report(
@@ -78,9 +78,10 @@ def report(search: Search, winner: FrozenTrial) -> Report:
 
 def headline(search: Search, winner: FrozenTrial, own: float, best: float) -> str:
     """The outcome in one sentence."""
+    metric = search.metric.name
     if winner.number == 0:
-        return f"no trial of {len(search.trials) - 1} beat the trained model: {search.metric} {own:.4f} on validation"
-    return f"trial {winner.number} replaces the trained model: {search.metric} {best:.4f}, not {own:.4f}, on validation"
+        return f"no trial of {len(search.trials) - 1} beat the trained model: {metric} {own:.4f} on validation"
+    return f"trial {winner.number} replaces the trained model: {metric} {best:.4f}, not {own:.4f}, on validation"
 
 
 def table(search: Search, trials: list[FrozenTrial]) -> Table:
@@ -91,22 +92,23 @@ def table(search: Search, trials: list[FrozenTrial]) -> Table:
         shown = [_shown(getattr(search.section(trial), axis)) for axis in axes]
         state = STATES[trial.state.name]
         note = trial.user_attrs.get("note", "")
-        value = trial.value if trial.state.name == "COMPLETE" else max(trial.intermediate_values.values(), default=None)
+        reached = max(trial.intermediate_values.values(), key=search.goodness, default=None)
+        value = trial.value if trial.state.name == "COMPLETE" else reached
         rows.append(
             [trial.number, *shown, value, trial.user_attrs.get("epochs", 0), f"{state}: {note}" if note else state]
         )
-    return Table("Trials", ["trial", *axes, f"valid {search.metric}", "epochs", "end"], rows)
+    return Table("Trials", ["trial", *axes, f"valid {search.metric.name}", "epochs", "end"], rows)
 
 
 def best_so_far(search: Search, trials: list[FrozenTrial]) -> Curve:
     """The best metric after each trial."""
     points: list[tuple[float, float]] = []
-    best = -1.0
+    best = float(trials[0].value or 0)  # the trained model
     for trial in trials:
         if trial.state.name == "COMPLETE" and trial.value is not None:
-            best = max(best, trial.value)
+            best = max(best, trial.value, key=search.goodness)
         points.append((float(trial.number), best))
-    return Curve("Best so far", "trial", f"valid {search.metric}", {"best": points})
+    return Curve("Best so far", "trial", f"valid {search.metric.name}", {"best": points})
 
 
 def epochs_saved(search: Search, trial: FrozenTrial) -> int:

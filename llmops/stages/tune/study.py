@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from llmops.core.artifact import fsync_folder, write_json
 from llmops.core.errors import LlmopsError
-from llmops.core.protocols import Job
+from llmops.core.protocols import Job, Metric
 from llmops.core.section import Section
 from llmops.stages.tune import sampling, space
 from llmops.stages.tune.config import TuneSection
@@ -52,11 +52,10 @@ class Search:
         self.job = job
         self.tune = job.section("tune", TuneSection)
         self.train = job.sections["train"]
-        task: Any = job.sections["task"]
-        self.metric: str = task.metric
+        self.metric = job.task.metric(job.sections["task"])
         self.folder = job.room.work / "tune"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.study = _open(self.folder, sampling.sampler(self.tune, type(self.train), job.seed))
+        self.study = _open(self.folder, sampling.sampler(self.tune, type(self.train), job.seed), self.metric)
         self.distributions = sampling.distributions(self.tune.space, type(self.train))
         self.clock = Clock(self.folder / "clock.json")
         self.trials: list[FrozenTrial] = []
@@ -74,7 +73,12 @@ class Search:
 
     def winner(self) -> FrozenTrial:
         """The best complete trial; on a tie the earliest, so that trial 0 yields only to a better one."""
-        return max((t for t in self.trials if t.state is TrialState.COMPLETE), key=lambda t: (t.value, -t.number))
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        return max(complete, key=lambda trial: (self.goodness(float(trial.value or 0)), -trial.number))
+
+    def goodness(self, value: float) -> float:
+        """A value of the metric so that higher is better."""
+        return self.metric.gain(value, 0.0)
 
     def model(self, number: int) -> Path:
         """The folder in which the trial's model lies when it was the best so far."""
@@ -95,12 +99,12 @@ class Search:
         told = self.job.inputs["model"] / "history.json"
         found = json.loads(told.read_text()) if told.exists() else self._train_own()
         picks = space.own_picks(self.tune.space, self.train)
-        values = {epoch: float(row[self.metric]) for epoch, row in enumerate(found["history"], start=1)}
+        values = {epoch: float(row[self.metric.name]) for epoch, row in enumerate(found["history"], start=1)}
         self.study.add_trial(
             optuna.trial.create_trial(
                 params=picks,
                 distributions={name: self.distributions[name] for name in picks},
-                value=float(found["metrics"][self.metric]),
+                value=float(found["metrics"][self.metric.name]),
                 intermediate_values=values,
                 user_attrs={"settings": {}, "epochs": len(values), "note": "the trained model"},
             )
@@ -149,12 +153,12 @@ class Search:
         if "stopped" in trial.user_attrs:
             self._tell(trial, TrialState.PRUNED, None, trial.user_attrs["stopped"])
             return
-        value = float(found["metrics"][self.metric])
+        value = float(found["metrics"][self.metric.name])
         trial.set_user_attr("epochs", len(found["history"]))
         if not math.isfinite(value):
-            self._tell(trial, TrialState.FAIL, None, f"{self.metric} is not a number")
+            self._tell(trial, TrialState.FAIL, None, f"{self.metric.name} is not a number")
             return
-        if value > float(self.winner().value or 0):
+        if self.metric.gain(value, float(self.winner().value or 0)) > 0:
             _save_whole(learner, found, self.model(trial.number))
         self._tell(trial, TrialState.COMPLETE, value, trial.user_attrs.get("late", ""))
 
@@ -193,14 +197,17 @@ class Watch:
         self._trial = trial
         self._planned: int = getattr(train, "epochs", 0)
         self._values = dict(search.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-        self._earlier = [dict(other.intermediate_values) for other in search.trials]
+        self._earlier = [
+            {epoch: search.goodness(value) for epoch, value in other.intermediate_values.items()}
+            for other in search.trials
+        ]
 
     def __call__(self, epoch: int, metrics: dict[str, float]) -> bool:
         search = self._search
         if epoch not in self._values:  # a training that carries on tells some epochs twice
-            self._values[epoch] = float(metrics[search.metric])
+            self._values[epoch] = float(metrics[search.metric.name])
             self._trial.report(self._values[epoch], epoch)
-        seen = {e: value for e, value in self._values.items() if e <= epoch}
+        seen = {e: search.goodness(value) for e, value in self._values.items() if e <= epoch}
         if epoch < self._planned and hopeless(search.tune.pruner, seen, self._earlier):
             self._trial.set_user_attr("epochs", epoch)
             self._trial.set_user_attr("stopped", f"after epoch {epoch} of {self._planned}")
@@ -231,11 +238,12 @@ def told(settings: dict[str, Any]) -> str:
     )
 
 
-def _open(folder: Path, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+def _open(folder: Path, sampler: optuna.samplers.BaseSampler, metric: Metric) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{folder / 'study.db'}"
+    direction = "maximize" if metric.higher else "minimize"
     return optuna.create_study(
-        storage=url, study_name="tune", direction="maximize", sampler=sampler, load_if_exists=True
+        storage=url, study_name="tune", direction=direction, sampler=sampler, load_if_exists=True
     )
 
 

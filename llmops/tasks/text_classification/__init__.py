@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llmops.core.errors import Mistake
-from llmops.core.protocols import Codec, Encoder, Learner, Places, Row
+from llmops.core.protocols import (
+    Codec,
+    Encoder,
+    Judged,
+    Learner,
+    Measured,
+    Metric,
+    Opened,
+    Places,
+    Proof,
+    Room,
+    Row,
+    Server,
+)
 from llmops.core.section import Section
-from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+from llmops.records.hashing import row_id
+from llmops.tasks.text_classification.config import TextAcceptSection, TextClassificationSection, TextTrainSection
 
 
 class TextClassification:
@@ -18,6 +34,19 @@ class TextClassification:
     version = 1
     section: type[Section] = TextClassificationSection
     train_section: type[Section] = TextTrainSection
+    accept_section: type[Section] = TextAcceptSection
+    runtime: Literal["oneshot", "stepper"] = "oneshot"
+    labelled = True
+    forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
+    default_forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
+
+    def metric(self, section: TextClassificationSection) -> Metric:
+        """What models are compared by: the one that `task.metric` names."""
+        return Metric(section.metric)
+
+    def columns(self, section: TextClassificationSection) -> tuple[str, ...]:
+        """Text and label."""
+        return section.text, section.label
 
     def example(self, section: TextClassificationSection, row: Row) -> Row | str:
         """{"text", "label"} from a source's row, or in words why the row is bad."""
@@ -32,6 +61,10 @@ class TextClassification:
             if not found[field]:
                 return f"empty {field}"
         return found
+
+    def cleaned(self, row: Row, clean: Callable[[str], str]) -> Row:
+        """The example with its text cleaned."""
+        return {**row, "text": clean(row["text"])}
 
     def encoding(self, train: TextTrainSection) -> dict[str, Any]:
         """What decides how texts become tokens: the encoder, or the size of the vocabulary trained on the data."""
@@ -60,7 +93,7 @@ class TextClassification:
 
     def located(self, train: TextTrainSection, places: Places) -> TextTrainSection:
         """`train` with the path of a local model made absolute, by the rule for all paths of a config."""
-        if train.model.startswith((".", "/", "~")):
+        if train.model.startswith((".", "/", "~")) or places.resolve(train.model).is_dir():
             return train.model_copy(update={"model": str(places.resolve(train.model))})
         return train
 
@@ -85,20 +118,61 @@ class TextClassification:
 
         return score_dataset(dataset, section.metric, section.outside)
 
-    def quality(self, dataset: Path, split: str, answers: Any) -> dict[str, float]:
-        """The metrics of raw answers to a split; see assess.py."""
+    def settings(self, section: TextClassificationSection, dataset: Path) -> dict[str, Any]:
+        """Labels and max_tokens, as prepare found them."""
+        about = json.loads((dataset / "dataset.json").read_bytes())
+        return {"labels": json.loads((dataset / "labels.json").read_bytes()), "max_tokens": about["max_tokens"]}
+
+    def complete(self, section: TextClassificationSection, dataset: Path, opened: Opened, folder: Path) -> None:
+        """A classifier's folder is whole as it is."""
+
+    def measure(self, section: TextClassificationSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
+        """Latency, rate and metrics of a candidate on the validation split; see measure.py."""
+        from llmops.tasks.text_classification.measure import measure
+
+        return measure(section.metric, dataset, opened, trained)
+
+    def trained_quality(
+        self, section: TextClassificationSection, dataset: Path, split: str, answers: Any
+    ) -> dict[str, float]:
+        """The metrics of logits to a split; see assess.py."""
         from llmops.tasks.text_classification.assess import quality
 
         return quality(dataset, split, answers)
 
-    def agreement(self, dataset: Path, split: str, answers: Any, others: Any) -> float:
-        """Share of a split's rows on which two models answer alike; see assess.py."""
-        from llmops.tasks.text_classification.assess import agreement
-
-        return agreement(dataset, split, answers, others)
-
-    def calibrate(self, dataset: Path, answers: Any) -> dict[str, float | None]:
-        """What the server decides by, fitted on raw answers to the validation split; see assess.py."""
+    def calibrate(
+        self, section: TextClassificationSection, dataset: Path, measured: Measured
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Temperature and threshold, fitted on the candidate's validation logits, and what they do; see assess.py."""
         from llmops.tasks.text_classification.assess import calibrate
 
-        return calibrate(dataset, answers)
+        return calibrate(dataset, measured.answers)
+
+    def prove(
+        self,
+        section: TextClassificationSection,
+        dataset: Path,
+        bundle: Path,
+        server: Server,
+        learner: Learner,
+        room: Room,
+    ) -> Proof:
+        """Every held-out text through the real server; see proof.py."""
+        from llmops.tasks.text_classification.proof import prove
+
+        return prove(dataset, bundle, server, learner, room)
+
+    def score(self, section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float:
+        """The metric of an opened bundle on a split; see proof.py."""
+        from llmops.tasks.text_classification.proof import score
+
+        return score(section.metric, dataset, split, opened)
+
+    def harvested(self, section: TextClassificationSection, said: Judged) -> Row | None:
+        """The correction as a labelled text; None for a rating alone, and where the log kept no text."""
+        if said.correction is None or said.text is None or not said.text.strip():
+            return None
+        return {
+            "id": row_id(said.text), "text": said.text, "label": said.correction, "at": said.said_at,
+            "request_id": said.id,
+        }  # fmt: skip

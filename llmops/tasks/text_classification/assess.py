@@ -33,11 +33,11 @@ def agreement(dataset: Path, split: str, logits: np.ndarray[Any, Any], others: n
     return float(same[inside].mean()) if inside.any() else float(same.mean())
 
 
-def calibrate(dataset: Path, logits: np.ndarray[Any, Any]) -> dict[str, float | None]:
-    """Fitted on the validation split's logits: "temperature", "threshold", and what the threshold does there:
-    "outside_recall", "coverage", "answered_accuracy"."""
+def calibrate(dataset: Path, logits: np.ndarray[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fitted on the validation split's logits: ({"temperature", "threshold"}, what the threshold does there:
+    {"outside_recall", "coverage", "answered_accuracy"})."""
     labels = truth(dataset, "valid")
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits, temperature)
     threshold = choose_threshold(probabilities, labels)
-    return {"temperature": temperature, "threshold": threshold, **abstention(probabilities, labels, threshold)}
+    return {"temperature": temperature, "threshold": threshold}, dict(abstention(probabilities, labels, threshold))

@@ -24,10 +24,10 @@ from llmops.nets.adapters import merge_lora
 from llmops.nets.build import PRETRAINED, build
 from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.export import export_onnx
+from llmops.nets.tokenizer import pad_id
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
 from llmops.tasks.text_classification.networks import architecture, fresh_network
 from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
-from llmops.tasks.text_classification.tokenizer import pad_id
 
 FORMAT = 1
 
@@ -194,8 +194,10 @@ class Classifier:
         self.network = network.eval()
 
     def export(self, folder: Path) -> list[Path]:
-        """Write the float32 ONNX form, model.onnx: int64 tokens and mask [batch, length] -> float32 logits."""
+        """Write what a float32 bundle answers with: model.onnx (int64 tokens and mask [batch, length] -> float32
+        logits) and tokenizer.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "model.onnx"
-        export_onnx(self.trained(), path)
-        return [path]
+        model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
+        export_onnx(self.trained(), model)
+        write_whole(tokenizer, self.tokenizer_json)
+        return [model, tokenizer]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, StrictStr
+from pydantic import AfterValidator, Field, StrictStr
 from tokenizers import Tokenizer
 
 from llmops.core.errors import DataError
@@ -58,6 +58,19 @@ class TextResponse(Section):
     """The next likeliest labels, three at most."""
 
 
+class TextSettings(Section):
+    """What the codec reads in bundle.json's `settings`."""
+
+    labels: list[str] = Field(min_length=1)
+    """Class labels, in the order of the logits."""
+    max_tokens: int = Field(ge=1)
+    """Longer texts are cut here, as in training."""
+    temperature: float = Field(1.0, gt=0)
+    """Logits are divided by it before the softmax (Guo et al. 2017)."""
+    threshold: float = Field(0.0, ge=0, le=1)
+    """The server abstains when the best label's probability is below it."""
+
+
 class TextCodec:
     """Requests to arrays and answers back, by the settings in the bundle's bundle.json and tokenizer.json."""
 
@@ -70,13 +83,13 @@ class TextCodec:
     def __init__(self, bundle: Path) -> None:
         """Raises DataError when the bundle's files cannot be read."""
         try:
-            settings = json.loads((bundle / "bundle.json").read_bytes())
-            self.labels: list[str] = list(settings["labels"])
-            self.temperature, self.threshold = float(settings["temperature"]), float(settings["threshold"])
-            self.clean = cleaner(settings["cleaning"])
+            manifest = json.loads((bundle / "bundle.json").read_bytes())
+            settings = TextSettings.model_validate(manifest["settings"])
+            self.labels, self.temperature, self.threshold = settings.labels, settings.temperature, settings.threshold
+            self.clean = cleaner(manifest["cleaning"])
             self.tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
             self.tokenizer.no_padding()
-            self.tokenizer.enable_truncation(settings["max_tokens"])
+            self.tokenizer.enable_truncation(settings.max_tokens)
         except Exception as error:  # tokenizers raises a bare Exception
             do = "make the bundle again: llmops compress CONFIG"
             raise DataError(f"the bundle cannot be read: {error!r}", str(bundle), do) from error

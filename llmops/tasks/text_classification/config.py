@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from llmops.core.accept import AcceptSection, Gate
 from llmops.core.section import Section
 from llmops.engine.config import FitSection
 
@@ -90,3 +91,14 @@ class TextTrainSection(FitSection):
         if not self.pretrained:
             return self.learning_rate
         return self.head_learning_rate or max(self.learning_rate, min(10 * self.learning_rate, 1e-2))
+
+
+class TextAcceptSection(AcceptSection):
+    """Gates of text classification."""
+
+    accuracy: Gate | None = None
+    """Share of in-scope test rows answered right (plain argmax, abstention aside)."""
+    f1_macro: Gate | None = None
+    """Mean F1 over classes."""
+    balanced_accuracy: Gate | None = None
+    """Mean recall over classes."""

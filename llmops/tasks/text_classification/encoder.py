@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Row
 from llmops.engine.ragged import Ragged, ragged
 from llmops.nets.pretrained import find
+from llmops.nets.tokenizer import pretrained_tokenizer, token_limit
 from llmops.tasks.text_classification.config import SCRATCH, TextClassificationSection, TextTrainSection
-from llmops.tasks.text_classification.tokenizer import pretrained_tokenizer, train_tokenizer
+from llmops.tasks.text_classification.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,13 +82,7 @@ class TextEncoder:
         """Tokens a text may have: the task's limit, or the encoder's positions where these are fewer."""
         if self.train.model in SCRATCH:
             return self.section.max_tokens
-        config = json.loads((find(self.train.model) / "config.json").read_text())
-        positions = int(config.get("max_position_embeddings") or self.section.max_tokens)
-        # RoBERTa and its kin count positions from the padding id on
-        return min(
-            self.section.max_tokens,
-            positions - (config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0),
-        )
+        return token_limit(find(self.train.model), self.section.max_tokens)
 
 
 def encode_rows(tokenizer: Tokenizer, rows: list[Row], index: Mapping[str, int]) -> tuple[Ragged, int]:

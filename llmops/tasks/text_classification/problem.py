@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmops.engine.batching import scoring_batches
+from llmops.engine.batching import Rowwise, scoring_batches
 from llmops.engine.ragged import Ragged
 from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.slicing import SlicedEmbedding
@@ -18,7 +18,7 @@ from llmops.tasks.text_classification.config import TextTrainSection
 from llmops.tasks.text_classification.metrics import scores
 
 
-class TextProblem:
+class TextProblem(Rowwise):
     """Cross-entropy on padded batches."""
 
     def __init__(

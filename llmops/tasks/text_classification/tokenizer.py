@@ -1,12 +1,9 @@
-"""The tokenizer: an encoder's own, or one trained on the train split. No torch here."""
+"""The tokenizer of networks from scratch, trained on the train split. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from llmops.core.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -59,33 +56,3 @@ def _letters(tokenizer: Tokenizer, texts: list[str]) -> list[str]:
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
             found.update(word[1:])
     return [f"##{letter}" for letter in sorted(found)]
-
-
-def pretrained_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of the encoder in `folder`; its padding and truncation are switched off."""
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else converted_tokenizer(folder)
-    except Exception as problem:
-        raise DataError(
-            f"The tokenizer in {folder} cannot be read: {problem}", str(folder), "the folder needs a tokenizer.json."
-        ) from problem
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def converted_tokenizer(folder: Path) -> Tokenizer:
-    """Older folders have only a word list; the transformers library knows how to read each kind."""
-    from transformers import AutoTokenizer
-
-    backend: Tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer
-    return backend
-
-
-def pad_id(tokenizer: Tokenizer) -> int:
-    """The id of the padding token, under one of its usual names; 0 when there is none."""
-    found = (tokenizer.token_to_id(name) for name in (PAD, "<pad>", "<|pad|>"))
-    return next((number for number in found if number is not None), 0)

@@ -1,4 +1,4 @@
-"""What the server's answers are worth: parity with the trained model, quality, abstention, the champion beside it."""
+"""What the server's answers are worth: quality, abstention, latency, parity with the trained model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from llmops.bundle.predictor import Predictor
 from llmops.core.report import Number
-from llmops.stages.deploy.prove import Answers
+from llmops.tasks.text_classification.asking import Answers
+from llmops.tasks.text_classification.baseline import read_rows
 from llmops.tasks.text_classification.calibration import softmax
 from llmops.tasks.text_classification.metrics import scores
 
@@ -44,18 +44,19 @@ class Rows:
         return scores(self.truth, self.numbers(said), len(self.labels) + 1)
 
 
-def read_rows(dataset: Path) -> Rows:
-    """The test split as it stands in the data set; the validation split when there is no test row."""
+def rows_of(dataset: Path, split: str) -> Rows:
+    """A split as it stands in the data set."""
     labels = json.loads((dataset / "labels.json").read_text())
-    for split in ("test", "valid"):
-        path = dataset / f"{split}.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-        examples = [json.loads(line) for line in lines if line]
-        if examples:
-            break
+    examples = read_rows(dataset / f"{split}.jsonl")
     index = {label: number for number, label in enumerate(labels)}
     truth = np.array([index.get(example["label"], -1) for example in examples], dtype=np.int64)
     return Rows(split, examples, labels, truth)
+
+
+def held_out(dataset: Path) -> Rows:
+    """The test split; the validation split when there is no test row."""
+    rows = rows_of(dataset, "test")
+    return rows if rows.examples else rows_of(dataset, "valid")
 
 
 def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperature: float) -> dict[str, Number]:
@@ -110,11 +111,3 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
     middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
     half = Z95 / (1 + Z95**2 / rows) * math.sqrt(share * (1 - share) / rows + Z95**2 / (4 * rows**2))
     return middle - half, middle + half
-
-
-def champion_scores(champion: Path, rows: Rows, threads: int) -> dict[str, float]:
-    """The champion's scores on the same rows, computed by its own codec and runtime. Raises DataError."""
-    predictor = Predictor.open(champion, threads)
-    codec = predictor.codec
-    requests = [codec.Request.model_validate({codec.one: text}) for text in rows.texts]
-    return rows.scores([response.best for response in predictor.answer_all(requests)])

@@ -1,0 +1,49 @@
+"""What rows of any task hold, and what makes two of them the same one: equal texts, and equal answers where there are
+answers."""
+
+from __future__ import annotations
+
+from llmops.core.protocols import Row
+from llmops.records.hashing import normalise, row_id
+
+
+def answer_of(row: Row) -> str | None:
+    """What a row teaches to say to its text: its answer, its chosen (and rejected) one, or the last message of its
+    conversation; None for rows that are a text alone, or a text and a label."""
+    if isinstance(row.get("answer"), str):
+        return str(row["answer"])
+    if isinstance(row.get("chosen"), str):
+        return f"{row['chosen']}\0{row.get('rejected', '')}"
+    messages = row.get("messages")
+    return str(messages[-1]["content"]) if messages else None
+
+
+def shape(row: Row) -> frozenset[str]:
+    """Which of the things a model can learn a row holds. Rows of one data set hold the same."""
+    return frozenset(name for name in ("label", "document", "answer", "messages", "chosen") if name in row)
+
+
+def characters(row: Row) -> int:
+    """How much is written in a row: its text or the messages of its conversation, and its answers."""
+    messages = row.get("messages")
+    said = [str(message["content"]) for message in messages] if messages else [str(row["text"])]
+    said += [str(row[name]) for name in ("answer", "chosen", "rejected") if row.get(name)]
+    return sum(map(len, said))
+
+
+def twin_key(row: Row) -> str:
+    """Rows with equal keys say the same. The task may name what counts as `row["twin"]`; else it is the text, put into
+    its normal form, and the row's answer, in which only white space is evened out: `-1` is not `1` there."""
+    if row.get("twin") is not None:
+        return normalise(str(row["twin"]))
+    answer = answer_of(row)
+    text = normalise(row["text"])
+    return text if answer is None else f"{text}\0{' '.join(answer.split())}"
+
+
+def identity(row: Row) -> str:
+    """The id of a row: of its text, and of what else tells it from rows with that text (group, answer, place in its
+    document)."""
+    more = (row.get("group"), row.get("twin") or answer_of(row), row.get("document_id"), row.get("part"))
+    told = [str(value) for value in more if value not in (None, "")]
+    return row_id(row["text"], "\0".join(told) or None)

@@ -1,0 +1,137 @@
+"""PredictService: /v1/predict, for models that answer a request with one run of the network."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from llmops.records.traffic import TrafficLog, new_id
+from llmops.serving.batcher import Batcher, Closing, QueueFull, Ticket
+from llmops.serving.config import ServeSection
+from llmops.serving.metrics import Metrics
+from llmops.serving.service import HUNG_UP, Endpoint, Service, queue_full, stopping, unless_hung_up
+from llmops.serving.swap import Holder, Watcher
+from llmops.serving.wire import Feedback, Refusal, parse_requests, read_object
+
+LABEL_CHARS = 200
+"""Longest correction: a label."""
+
+
+class PredictService(Service):
+    """A batcher before a one-shot model."""
+
+    pages = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css", "/icon.svg": "icon.svg"}
+    prose = False
+
+    def __init__(
+        self,
+        holder: Holder,
+        settings: ServeSection,
+        log: TrafficLog | None,
+        watch: Callable[[Callable[[int, bool], None]], Watcher] | None = None,
+    ) -> None:
+        super().__init__(holder, settings, log, Metrics(), watch)
+        self.batcher: Batcher
+
+    @property
+    def posts(self) -> dict[str, Endpoint]:
+        """/v1/predict and what all servers take."""
+        return {"/v1/predict": self.predict, **super().posts}
+
+    def begin(self) -> None:
+        """Start the batcher."""
+        settings = self.settings
+        self.batcher = Batcher(
+            lambda: self.holder.model.answer, settings.max_batch, settings.max_wait_ms / 1000, settings.queue,
+            self.metrics.batch.observe,
+        )  # fmt: skip
+
+    async def end(self) -> None:
+        """Answer what waits, then stop the batcher."""
+        await self.batcher.close()
+
+    def waiting(self) -> int:
+        """Requests in the batcher's queue."""
+        return self.batcher.waiting()
+
+    def alive(self) -> bool:
+        """Whether the batcher works."""
+        return self.batcher.alive()
+
+    async def predict(self, request: Request) -> Response:
+        """POST /v1/predict"""
+        started = time.perf_counter()
+        codec = self.holder.model.predictor.codec
+        body = await read_object(request, self.settings.max_body_kb)
+        asked, many = parse_requests(body, codec, self.settings)
+        tickets = self._submit(asked, codec.size)
+        answers = await unless_hung_up(request, self._settled(tickets))
+        if answers is None:
+            return Response(status_code=HUNG_UP)
+        took_ms = (time.perf_counter() - started) * 1000
+        said = [
+            self._logged(one, answer, version, took_ms) for one, (answer, version) in zip(asked, answers, strict=True)
+        ]
+        return JSONResponse({"version": answers[0][1], "results": said} if many else said[0])
+
+    def _submit(self, asked: list[Any], size: Callable[[Any], int]) -> list[Ticket]:
+        try:
+            return self.batcher.submit(asked, size)
+        except QueueFull:
+            raise queue_full(self.batcher.waiting()) from None
+        except Closing:
+            raise stopping() from None
+
+    async def _settled(self, tickets: Sequence[Ticket]) -> list[Any]:
+        """The answers; cancelled, it frees their places."""
+        try:
+            return await asyncio.gather(*(ticket.answer for ticket in tickets))
+        except asyncio.CancelledError:
+            self.batcher.withdraw(tickets)
+            raise
+
+    def _logged(self, asked: Any, response: Any, version: int, took_ms: float) -> dict[str, Any]:
+        """One answer as it goes out, noted in the traffic log."""
+        plain = response.plain()
+        said = {"id": new_id(), "version": version, **plain}
+        self.metrics.answers.inc()
+        if response.abstained:
+            self.metrics.abstentions.inc()
+        if self.log:
+            self.log.record(
+                said["id"], version=version, text=getattr(asked, "text", None), request=asked.plain(), response=plain,
+                label=response.best, probability=response.probability, abstained=response.abstained, latency_ms=took_ms,
+            )  # fmt: skip
+        return said
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The model's classes; None for one that finds answers."""
+        return self.holder.model.predictor.settings.get("labels")
+
+    def check_feedback(self, said: Feedback) -> None:
+        """A label is short; a right answer may be as long as texts may be."""
+        limit = self.settings.max_text_chars if self.labels is None else LABEL_CHARS
+        if said.correction and len(said.correction) > limit:
+            what = f"correction: it has {len(said.correction):,} characters"
+            raise Refusal(422, "bad-request", what, f"send at most {limit:,} characters")
+
+    def noted(self, correction: str | None) -> dict[str, Any]:
+        """Whether the model does not know the label yet."""
+        labels = self.labels
+        return {} if labels is None else {"new_label": correction is not None and correction not in labels}
+
+    def about(self) -> dict[str, Any]:
+        """What requests are called, the labels, and the limits of a call."""
+        predictor, settings = self.holder.model.predictor, self.settings
+        told = predictor.settings
+        return {
+            "one": predictor.codec.one, "many": predictor.codec.many, "labels": told.get("labels"),
+            "threshold": told.get("threshold"), "max_tokens": told.get("max_tokens"),
+            "max_texts": min(settings.max_texts, settings.queue),
+        }  # fmt: skip

@@ -1,0 +1,200 @@
+"""Service: what the addresses of every server work on: the model, the traffic log, feedback, health, figures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from llmops.core.errors import LlmopsError, UsageError
+from llmops.records.traffic import TrafficLog
+from llmops.serving.config import ServeSection
+from llmops.serving.metrics import Metrics
+from llmops.serving.swap import Holder, Watcher
+from llmops.serving.wire import Feedback, Refusal, read_object, validated
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+T = TypeVar("T")
+HUNG_UP = 499
+"""nginx's status for a client that did not wait for its answer; nobody receives it, the metrics count it."""
+PAGE = Path(__file__).parent / "page"
+logger = logging.getLogger(__name__)
+
+
+class Service(ABC):
+    """The parts that all servers share. `log` is None when no traffic is kept; `watch` makes the champion's watcher."""
+
+    pages: ClassVar[Mapping[str, str]]
+    """Addresses of the page's files, by their names in the folder `page`."""
+    prose: ClassVar[bool]
+    """Whether a correction is the right answer's words, and not a label."""
+    speaks_openai: ClassVar[tuple[str, ...]] = ()
+    """How addresses begin whose errors have OpenAI's shape."""
+
+    def __init__(
+        self,
+        holder: Holder,
+        settings: ServeSection,
+        log: TrafficLog | None,
+        metrics: Metrics,
+        watch: Callable[[Callable[[int, bool], None]], Watcher] | None = None,
+    ) -> None:
+        self.holder, self.settings, self.log, self.watch = holder, settings, log, watch
+        self.metrics = metrics
+        self.metrics.version.set(holder.model.version)
+
+    @property
+    def posts(self) -> dict[str, Endpoint]:
+        """What answers POST, by address."""
+        return {"/v1/feedback": self.feedback}
+
+    @property
+    def gets(self) -> dict[str, Endpoint]:
+        """What answers GET, by address."""
+        return {"/v1/model": self.model, "/livez": self.live, "/readyz": self.ready, "/metrics": self.figures}
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Start what computes, in the event loop."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Finish what is asked already, then stop what computes."""
+
+    @abstractmethod
+    def waiting(self) -> int:
+        """Requests in the queue."""
+
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether requests are taken and answered."""
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What GET /v1/model tells besides what all models have."""
+
+    @asynccontextmanager
+    async def life(self, app: Starlette) -> AsyncIterator[None]:
+        """The worker and the watcher run while the server does; at the end all that waits is answered and logged."""
+        self.begin()
+        self.metrics.watch(self.waiting, lambda: self.log.dropped if self.log else 0)
+        watching = asyncio.create_task(self.watch(self.swapped).run()) if self.watch else None
+        try:
+            yield
+        finally:
+            if watching:
+                watching.cancel()
+            await self.end()
+            if self.log:
+                await asyncio.to_thread(_closed, self.log)
+
+    def swapped(self, version: int, loaded: bool) -> None:
+        """Count a change of the model; called in the event loop right after it."""
+        self.metrics.swaps.labels("loaded" if loaded else "failed").inc()
+        self.metrics.version.set(self.holder.model.version)
+
+    async def feedback(self, request: Request) -> Response:
+        """POST /v1/feedback"""
+        body = await read_object(request, self.settings.max_body_kb)
+        said: Feedback = validated(Feedback, body)
+        self.check_feedback(said)
+        if self.log is None:
+            raise Refusal(503, "no-log", "this server keeps no traffic log", "start it with one: llmops serve CONFIG")
+        correction = said.correction.strip() if said.correction else None
+        try:
+            kept = await asyncio.to_thread(
+                self.log.feedback, said.id, said.rating, correction, said.by, prose=self.prose
+            )
+        except UsageError as error:
+            raise Refusal(404, "unknown-id", error.mistakes[0].what, error.mistakes[0].do) from None
+        if not kept:
+            raise Refusal(
+                503, "log-full", "the traffic log cannot take it now", "try again in a minute", {"Retry-After": "60"}
+            )
+        self.metrics.feedback.inc()
+        return JSONResponse({"id": said.id, "correction": correction, **self.noted(correction)})
+
+    @abstractmethod
+    def check_feedback(self, said: Feedback) -> None:
+        """Raise Refusal when a correction is too long for this kind of model."""
+
+    def noted(self, correction: str | None) -> dict[str, Any]:
+        """What the answer to feedback tells besides its id."""
+        return {}
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/model"""
+        model = self.holder.model
+        manifest = model.predictor.manifest
+        return JSONResponse({
+            "version": model.version, "task": manifest.task, "runtime": manifest.runtime, **self.about(),
+            "metrics": manifest.metrics, "lineage": manifest.lineage,
+            "max_text_chars": self.settings.max_text_chars, "keeps_log": self.log is not None,
+        })  # fmt: skip
+
+    async def live(self, request: Request) -> Response:
+        """GET /livez: the process answers."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """GET /readyz: predictions are taken."""
+        if not self.alive():
+            raise Refusal(503, "not-ready", "the server takes no predictions", "send them to another one")
+        return JSONResponse({"ready": True, "version": self.holder.model.version})
+
+    async def figures(self, request: Request) -> Response:
+        """GET /metrics"""
+        return Response(self.metrics.text(), media_type=self.metrics.content_type)
+
+
+def queue_full(waiting: int) -> Refusal:
+    """The refusal of a request for which the queue has no place."""
+    what = f"{waiting} requests are waiting already"
+    return Refusal(429, "queue-full", what, "wait a second and try again", {"Retry-After": "1"})
+
+
+def stopping() -> Refusal:
+    """The refusal of a request that comes while the server stops."""
+    return Refusal(503, "stopping", "the server is stopping", "try again in a moment", {"Retry-After": "1"})
+
+
+def broken() -> Refusal:
+    """The refusal when the server or its model made a mistake."""
+    what, do = "the server made a mistake", "look into its log; your request may be sent again"
+    return Refusal(500, "bug", what, do)
+
+
+async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives; None when the client hung up first, and then `work` is cancelled."""
+    gone = asyncio.ensure_future(_hung_up(request))
+    working = asyncio.ensure_future(work)
+    try:
+        waits: set[asyncio.Future[Any]] = {gone, working}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        gone.cancel()
+        if not working.done():
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _closed(log: TrafficLog) -> None:
+    try:
+        log.close()
+    except LlmopsError as error:
+        logger.error("; ".join(error.mistakes[0].lines()))

@@ -1,0 +1,80 @@
+"""What need has to say where rows have labels: rows per class against the target, and what the test set can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmops.core.report import Number, Table
+from llmops.stages.need import adequacy
+from llmops.stages.need.sample import Sample
+
+QUALITY = ("accuracy", "f1_macro", "balanced_accuracy")
+"""Gates by which the rows that are wanted are counted."""
+
+
+def numbers(sample: Sample, wanted: int) -> dict[str, Number]:
+    """Rows of the splits and classes."""
+    train = sample.counts("train")
+    return {
+        "classes": len(train),
+        "rows_train": sample.in_scope("train"),
+        "rows_valid": sample.in_scope("valid"),
+        "rows_test": sample.in_scope("test"),
+        "rows_outside": sum(row["label"] == sample.outside for rows in sample.splits.values() for row in rows),
+        "rows_wanted_per_class": wanted,
+        "rows_smallest_class": min(train.values(), default=0),
+    }
+
+
+def target_of(accept: Mapping[str, Any], baseline: Mapping[str, Any]) -> float:
+    """The accuracy that rows are counted for: what the strictest gate asks for, else what the baseline reaches."""
+    asked = [accept[gate]["at_least"] for gate in QUALITY if accept.get(gate)]
+    return max((float(value) for value in asked if value is not None), default=float(baseline["valid"] or 0.5))
+
+
+def class_table(sample: Sample, wanted: int) -> Table:
+    """Rows of each class, the poorest first."""
+    counts = {split: sample.counts(split) for split in ("train", "valid", "test")}
+    order = sorted(counts["train"], key=lambda label: (counts["train"][label], label))
+    rows: list[list[Number]] = [
+        [
+            label,
+            *(counts[split][label] for split in counts),
+            "yes" if counts["train"][label] >= wanted else f"{wanted} wanted",
+        ]
+        for label in order
+    ]
+    return Table(
+        "Rows per class (rule of thumb from BANKING77, Casanueva et al. 2020)", ["class", *counts, "enough"], rows
+    )
+
+
+def test_table(target: float, rows: int) -> Table:
+    """How exactly the test set knows an accuracy, and the rows for other margins."""
+    lines: list[list[Number]] = [[f"{rows:,} (what there is)", round(adequacy.half_width(target, rows), 4)]]
+    lines += [[f"{adequacy.rows_for_margin(target, margin):,}", margin] for margin in (0.05, 0.03, 0.02, 0.01)]
+    return Table(
+        f"Test rows, and how exactly they know an accuracy near {target:.3g} (Wilson 95 %)", ["test rows", "+-"], lines
+    )
+
+
+def warnings(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any], target: float) -> list[str]:
+    """What deserves a person's eye."""
+    test = sample.in_scope("test")
+    said: list[str | None] = list(
+        adequacy.class_warnings(sample.counts("train"), sample.counts("test"), adequacy.rows_wanted(target))
+    )
+    for gate in QUALITY:
+        bound = (accept.get(gate) or {}).get("at_least")
+        if bound is not None:
+            said.append(adequacy.gate_warning(gate, bound, test))
+    if accept.get("champion"):
+        said.append(adequacy.margin_warning(accept["champion"]["no_worse_by"], target, test))
+    whole, half = baseline["valid"], baseline["valid_half"]
+    if whole is not None and half is not None and whole - half > 0.02:
+        said.append(
+            f"more rows would help: on validation the baseline reaches {half:.3f} with half of them,"
+            f" {whole:.3f} with all"
+        )
+    return [line for line in said if line]

@@ -1,0 +1,97 @@
+"""Measures a candidate on this machine, as the server would: the real codec, runtime and index, validation rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmops.core.protocols import Measured, Opened
+from llmops.tasks.answering.assess import agreement, scores_of
+from llmops.tasks.answering.config import AnsweringSection
+from llmops.tasks.answering.entries import FILE, read_entries, read_rows
+from llmops.tasks.answering.index import write_index
+from llmops.tasks.answering.ranking import figures, ranks
+from llmops.tasks.answering.truth import right_entries, truth
+
+Array = np.ndarray[Any, Any]
+SINGLE = 200
+"""Questions answered one by one, for latency."""
+WARM_UP = 10
+BATCH = 16
+
+
+def complete(dataset: Path, opened: Opened, folder: Path) -> None:
+    """Write the index into a candidate's folder: the entries with the vectors of its own runtime."""
+    entries = read_entries(dataset / FILE)
+    write_index(folder, entries, vectors_of(opened, [one.text for one in entries]))
+
+
+def vectors_of(opened: Opened, texts: Sequence[str]) -> Array:
+    """Vectors of cleaned texts in their order, float32 [texts, width], in batches of like length."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    parts = [
+        opened.runtime.run(opened.codec.arrays([texts[place] for place in order[start : start + BATCH]]))[0]
+        for start in range(0, len(order), BATCH)
+    ]
+    stacked = np.concatenate(parts).astype(np.float32)
+    ordered = np.empty_like(stacked)
+    ordered[order] = stacked
+    return ordered
+
+
+def score(section: AnsweringSection, dataset: Path, split: str, opened: Opened) -> float:
+    """The task's metric of an opened bundle on a split, by its own index: an answer that the index does not hold, or
+    holds in other words, cannot be found."""
+    rows, index = read_rows(dataset / f"{split}.jsonl"), opened.codec.index
+    questions = [row["text"] for row in rows]
+    scores = index.scores(vectors_of(opened, questions), questions, opened.codec.settings.lexical)
+    return figures(ranks(scores, right_entries(rows, index.entries)))[section.metric]
+
+
+def measure(section: AnsweringSection, dataset: Path, opened: Opened, trained: Array) -> Measured:
+    """A candidate's latency, rate, figures, and its agreement with `trained`, the trained model's cosines.
+
+    Figures: latency_p50_ms and latency_p95_ms of one request, rows_per_s in batches of 16, valid_<figure>.
+    """
+    found = truth(dataset, "valid")
+    requests = [opened.codec.Request(question=question, phrase=False) for question in found.questions]
+    p50, p95 = time_single(opened, requests)
+    began = time.perf_counter()
+    similarity = opened.codec.index.similarity(vectors_of(opened, found.questions))
+    rate = len(requests) / (time.perf_counter() - began)
+    scores = scores_of(section, found, similarity)
+    told = figures(ranks(scores, found.right))
+    return Measured(
+        quality=told[section.metric],
+        agreement=agreement(found, scores, scores_of(section, found, trained)),
+        cost_ms=p50,
+        figures={
+            "latency_p50_ms": p50,
+            "latency_p95_ms": p95,
+            "rows_per_s": rate,
+            **{f"valid_{name}": value for name, value in told.items()},
+        },
+        answers=similarity,
+    )
+
+
+def time_single(opened: Opened, requests: Sequence[Any]) -> tuple[float, float]:
+    """p50 and p95 of the milliseconds for one request, over an even sample of the rows."""
+    sample = [requests[place * len(requests) // SINGLE] for place in range(SINGLE)] if requests else []
+    for request in sample[:WARM_UP]:
+        answer(opened, request)
+    took = []
+    for request in sample:
+        began = time.perf_counter()
+        answer(opened, request)
+        took.append((time.perf_counter() - began) * 1000)
+    return float(np.percentile(took, 50)), float(np.percentile(took, 95))
+
+
+def answer(opened: Opened, request: Any) -> Any:
+    """The response to one request."""
+    return opened.codec.decode(opened.runtime.run(opened.codec.encode([request])), [request])[0]

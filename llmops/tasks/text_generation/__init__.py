@@ -1,0 +1,193 @@
+"""Text generation: a model that writes, from documents, instructions or preferences. This module loads no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llmops.core.artifact import file_digest
+from llmops.core.errors import DataError, Mistake
+from llmops.core.protocols import (
+    Encoder,
+    Judged,
+    Learner,
+    Measured,
+    Metric,
+    Opened,
+    Places,
+    Proof,
+    Room,
+    Row,
+    Server,
+    WritingCodec,
+)
+from llmops.core.section import Section
+from llmops.tasks.text_generation.config import (
+    GenerationAcceptSection,
+    GenerationTrainSection,
+    TextGenerationSection,
+)
+
+
+class TextGeneration:
+    """The task `text-generation`."""
+
+    name = "text-generation"
+    version = 1
+    section: type[Section] = TextGenerationSection
+    train_section: type[Section] = GenerationTrainSection
+    accept_section: type[Section] = GenerationAcceptSection
+    runtime = "stepper"
+    labelled = False
+    forms = ("float32", "int8-weights", "int4-weights")
+    default_forms = ("float32", "int8-weights", "int4-weights")
+
+    def metric(self, section: TextGenerationSection) -> Metric:
+        """Loss and what is made of it are better when lower, reward accuracy when higher."""
+        return Metric(section.metric_name, higher=section.metric_name == "reward_accuracy")
+
+    def columns(self, section: TextGenerationSection) -> tuple[str, ...]:
+        """Documents have a column; the shape of conversations is seen row by row."""
+        return (section.text,) if section.objective == "language-model" else ()
+
+    def example(self, section: TextGenerationSection, row: Row) -> Row | str:
+        """A document, a conversation or a preference from a source's row; see examples.py and shapes.py."""
+        from llmops.tasks.text_generation.examples import example
+
+        return example(section, row)
+
+    def cleaned(self, row: Row, clean: Callable[[str], str]) -> Row:
+        """The example with each of its texts cleaned, line by line; see examples.py."""
+        from llmops.tasks.text_generation.examples import cleaned
+
+        return cleaned(row, clean)
+
+    def encoding(self, train: GenerationTrainSection) -> dict[str, Any]:
+        """What decides how texts become tokens: the pretrained model's tokenizer and template, or the settings of one
+        trained on the data. A folder's files count by their contents: `latest` may be another model tomorrow."""
+        if not train.pretrained:
+            size = {"vocabulary": train.vocabulary} if train.tokenizer == "bpe" else {}
+            return {"tokenizer": train.tokenizer, **size}
+        folder = Path(train.model).expanduser()
+        named = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json")
+        files = {name: file_digest(folder / name) for name in named if (folder / name).is_file()}
+        return {"tokenizer": train.model, **files}
+
+    def check(self, section: TextGenerationSection, train: GenerationTrainSection) -> list[Mistake]:
+        """Mistakes that show without loading anything: a model folder that is not there, pretraining where there is
+        nothing to pretrain."""
+        return [*_missing_folder(train), *_vain_pretraining(section, train)]
+
+    def located(self, train: GenerationTrainSection, places: Places) -> GenerationTrainSection:
+        """`train` with the path of a local model made absolute, by the rule for all paths of a config."""
+        local = train.model.startswith((".", "/", "~")) or (train.pretrained and places.resolve(train.model).is_dir())
+        return train.model_copy(update={"model": str(places.resolve(train.model))}) if local else train
+
+    def encoder(self, section: TextGenerationSection, train: GenerationTrainSection) -> Encoder:
+        """What `prepare` encodes with; see encoder.py."""
+        from llmops.tasks.text_generation.encoder import GenerationEncoder
+
+        return GenerationEncoder(section, train)
+
+    def learner(self, section: TextGenerationSection, train: GenerationTrainSection, seed: int) -> Learner:
+        """What trains; see learner.py."""
+        from llmops.tasks.text_generation.learner import GenerationLearner
+
+        return GenerationLearner(section, train, seed)
+
+    def codec(self, bundle: Path) -> WritingCodec:
+        """What the server uses; see codec.py."""
+        from llmops.tasks.text_generation.codec import GenerationCodec
+
+        return GenerationCodec(bundle)
+
+    def baseline(self, section: TextGenerationSection, dataset: Path) -> dict[str, float | None]:
+        """What counting tokens reaches, or "longer wins": {"valid", "test"} in the task's metric; see unigram.py."""
+        from llmops.tasks.text_generation.unigram import baseline
+
+        return baseline(dataset, section.metric_name)
+
+    def settings(self, section: TextGenerationSection, dataset: Path) -> dict[str, Any]:
+        """What the codec needs to know of a prepared data set. Raises DataError when it is unreadable."""
+        path = dataset / "generation.json"
+        try:
+            facts = json.loads(path.read_bytes())
+        except (OSError, ValueError) as problem:
+            raise DataError(f"The data set cannot be read: {problem}", str(path), "run prepare again.") from problem
+        named = ("context", "end_tokens", "pad_token", "begin_token", "vocabulary", "special_tokens", "system")
+        return {**{name: facts[name] for name in named}, "generation": section.answer.plain()}
+
+    def complete(self, section: TextGenerationSection, dataset: Path, opened: Opened, folder: Path) -> None:
+        """Nothing of a candidate depends on its own figures."""
+
+    def measure(self, section: TextGenerationSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
+        """A candidate on the validation split; see measure.py."""
+        from llmops.tasks.text_generation.measure import measure
+
+        return measure(section, dataset, opened, trained)
+
+    def trained_quality(
+        self, section: TextGenerationSection, dataset: Path, split: str, answers: Any
+    ) -> dict[str, float]:
+        """The figures of the trained model's raw answers to a split; see measure.py."""
+        from llmops.tasks.text_generation.measure import trained_quality
+
+        return trained_quality(section, dataset, split, answers)
+
+    def calibrate(
+        self, section: TextGenerationSection, dataset: Path, measured: Measured
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Nothing: a model that writes has no threshold."""
+        return {}, {}
+
+    def prove(
+        self,
+        section: TextGenerationSection,
+        dataset: Path,
+        bundle: Path,
+        server: Server,
+        learner: Learner,
+        room: Room,
+    ) -> Proof:
+        """The real server on the held-out rows; see proof.py."""
+        from llmops.tasks.text_generation.proof import prove
+
+        return prove(section, dataset, bundle, server, learner, room)
+
+    def score(self, section: TextGenerationSection, dataset: Path, split: str, opened: Opened) -> float:
+        """The task's metric of an opened bundle on a split; see measure.py."""
+        from llmops.tasks.text_generation.measure import score
+
+        return score(section, dataset, split, opened)
+
+    def harvested(self, section: TextGenerationSection, said: Judged) -> Row | None:
+        """The training row that a rating or correction becomes; see harvest.py."""
+        from llmops.tasks.text_generation.harvest import harvested
+
+        return harvested(section, said)
+
+    def pairs(self, section: TextGenerationSection, said: Judged) -> Row | None:
+        """The preference pair that a correction becomes, besides `harvested`; see harvest.py."""
+        from llmops.tasks.text_generation.harvest import pairs
+
+        return pairs(section, said)
+
+
+def _missing_folder(train: GenerationTrainSection) -> list[Mistake]:
+    from llmops.nets.pretrained import looks_local
+
+    if not train.pretrained or not looks_local(train.model):
+        return []
+    if (Path(train.model).expanduser() / "config.json").is_file():
+        return []
+    do = "give a folder that holds config.json and *.safetensors, such as runs/NAME/latest/train/model."
+    return [Mistake(f"There is no model in the folder {train.model}.", "train.model", "", do)]
+
+
+def _vain_pretraining(section: TextGenerationSection, train: GenerationTrainSection) -> list[Mistake]:
+    if not train.pretrain_epochs or (section.objective == "instructions" and not train.pretrained):
+        return []
+    do = "take it out; `objective: language-model` and `objective: preferences` have no such passes."
+    return [Mistake("`pretrain_epochs` is for instructions learnt from scratch.", "train.pretrain_epochs", "", do)]

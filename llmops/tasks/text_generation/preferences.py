@@ -1,0 +1,79 @@
+"""PreferenceProblem: the model learns to prefer chosen answers to rejected ones, held to the model it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmops.engine.batching import Rowwise
+from llmops.nets.causal import CausalReader
+from llmops.tasks.text_generation.assess import Answers
+from llmops.tasks.text_generation.config import GenerationTrainSection
+from llmops.tasks.text_generation.packing import Encoded, lay, padding
+from llmops.tasks.text_generation.problem import Reading, raw_answers
+
+Array = np.ndarray[Any, Any]
+
+
+class PreferenceProblem(Rowwise):
+    """Direct preference optimisation (Rafailov et al. 2023): -log sigmoid(beta * (gain of the chosen answer - gain of
+    the rejected one)), where an answer's gain is its log-probability less what the model gave it before training.
+
+    Rows 2i and 2i + 1 of the data are a pair. `reference` float32 [training rows] holds the log-probabilities before.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Encoded,
+        valid: Encoded,
+        reference: Array,
+        reading: Reading,
+        settings: GenerationTrainSection,
+        metric: str,
+        device: torch.device,
+        figures: Callable[[Answers], dict[str, float]],
+    ) -> None:
+        self.network = network.to(device)
+        self.reader = CausalReader(network, settings.dropout)
+        self.train, self.valid, self.reading = train, valid, reading
+        self.settings, self.metric, self.device, self.figures = settings, metric, device, figures
+        self.higher = metric == "reward_accuracy"
+        self.head_rate = settings.learning_rate
+        self.reference = torch.from_numpy(reference).to(device)
+
+    @property
+    def lengths(self) -> Array:
+        """Tokens of each pair, both answers."""
+        return self.train.lengths[0::2] + self.train.lengths[1::2]
+
+    def loss(self, rows: Array) -> Tensor:
+        both = np.stack([2 * rows, 2 * rows + 1], 1).ravel()
+        gain = self.log_probabilities(both) - self.reference[both]
+        return -functional.logsigmoid(self.settings.beta * (gain[0::2] - gain[1::2])).mean()
+
+    def log_probabilities(self, rows: Array) -> Tensor:
+        """Summed log-probability of each row's answer, float32 [len(rows)]."""
+        laid = lay(self.train, self.windows(rows))
+        arrays = (torch.from_numpy(one).to(self.device) for one in (laid.tokens, laid.places, laid.targets))
+        each, _ = self.reader.log_probabilities(laid.shapes, *arrays)
+        owners = torch.from_numpy(laid.owners).to(self.device)
+        return torch.zeros(len(rows), device=self.device).index_add(0, owners, each)
+
+    def windows(self, rows: Array) -> Array:
+        """Each row as one window, int64 [len(rows), 2], start and length."""
+        return np.stack([self.train.offsets[rows], np.maximum(self.train.lengths[rows] - 1, 1)], 1)
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures of the answers to the validation pairs."""
+        return self.figures(raw_answers(self.reader, self.valid, self.reading, self.device))
+
+    def padding(self) -> float:
+        """Share of the first epoch's cells that are padding."""
+        plan = self.plan(self.settings.batch_size, 0, 1)
+        return padding([self.windows(np.stack([2 * rows, 2 * rows + 1], 1).ravel()) for rows in plan])
