@@ -277,6 +277,29 @@ def test_other_methods_learn_too(tmp_path: Path, changes: dict[str, object]) -> 
     assert not any("lora" in name for name in world.learner.trained().state_dict())
 
 
+@pytest.mark.parametrize("method", ["full", "frozen"])
+def test_a_broken_off_training_carries_on_to_the_same_weights(world: World, tmp_path: Path, method: str) -> None:
+    section = world.settings.model_copy(update={"method": method, "epochs": 3, "checkpoint_every_s": 0})
+    answers = []
+    for broken in (False, True):
+        room = FakeRoom(tmp_path / str(broken))
+        if broken:
+            with pytest.raises(KeyboardInterrupt):
+                TASK.learner(world.section, section, 1).train(world.dataset, room.work, room, break_off)
+        learner = TASK.learner(world.section, section, 1)
+        learner.train(world.dataset, room.work, room)
+        assert any("carrying on" in line for line in room.said) == broken
+        answers.append(learner.predict(world.dataset, "test"))
+    assert np.array_equal(*answers)
+
+
+def break_off(epoch: int, metrics: dict[str, float]) -> bool:
+    """A listener that ends the process, as far as the engine can see."""
+    if epoch == 2:
+        raise KeyboardInterrupt
+    return False
+
+
 def test_answers_that_are_right_are_never_wrong_ones() -> None:
     import torch
 

@@ -283,8 +283,9 @@ class Task(Protocol):
         """Ask the real server every held-out row (test; validation when there is no test row) and say what its answers
         are worth, and whether they are the trained model's."""
 
-    def score(self, section: Any, dataset: Path, split: str, opened: Opened) -> float:
-        """The task's metric of an opened bundle on a split: the champion on the candidate's rows."""
+    def score(self, section: Any, dataset: Path, split: str, opened: Opened) -> float | None:
+        """The task's metric of an opened bundle on a split: the champion on the candidate's rows. None when the two
+        cannot be compared."""
 
     def harvested(self, section: Any, said: Judged) -> Row | None:
         """The training row that a user's rating or correction becomes; None when nothing can be learnt from it."""

@@ -325,8 +325,10 @@ class Scheduler:
 
     def _score(self, job: Scoring) -> None:
         try:
-            logits = self.stepper.score(job.tokens)
-            said = [named(row, token, job.top) for row, token in zip(logits, job.tokens[1:], strict=False)]
+            # what follows the last token is not asked for, so a text may be one token longer than the context
+            read = job.tokens[:-1]
+            logits: Any = self.stepper.score(read) if read else []
+            said = [named(row, token, job.top) for row, token in zip(logits, job.tokens[1:], strict=True)]
         except BaseException as error:
             self._tell(partial(_broken, job, _exception(error)))
             return

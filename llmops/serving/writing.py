@@ -396,16 +396,23 @@ def _ask(wish: Wish, prompt: list[int], desk: Desk) -> Ask:
     usual = defaults.get("max_tokens", context) if wish.messages is not None else SHORT
     limit = usual if wish.max_tokens is None else wish.max_tokens
     room = context - len(prompt)
-    if room < min(limit, 1):
+    if room < (min(limit, 1) if limit else -1):  # scoring reads all but the last token
         asked = "prompt" if wish.messages is None else "messages"
         what = f"the model's context has {context} tokens, and `{asked}` takes {len(prompt)} of them"
         what += "" if len(prompt) > context else ", which leaves none for an answer"
-        do = f"shorten it by at least {min(limit, 1) - room} tokens"
+        do = f"shorten it by at least {(min(limit, 1) if limit else -1) - room} tokens"
         raise refused(what, do, asked, "context_length_exceeded")
     temperature = defaults.get("temperature", 1.0) if wish.temperature is None else wish.temperature
     top_p = defaults.get("top_p", 1.0) if wish.top_p is None else wish.top_p
     return Ask(
-        prompt, min(limit, room), wish.stop, float(temperature), float(top_p), wish.seed, wish.top, wish.ignore_end
+        prompt,
+        max(0, min(limit, room)),
+        wish.stop,
+        float(temperature),
+        float(top_p),
+        wish.seed,
+        wish.top,
+        wish.ignore_end,
     )
 
 

@@ -16,7 +16,8 @@ BLOCKS = {8: 128, 4: 32}
 SMALLEST_BLOCK = 16
 """The shortest block that ONNX Runtime's operators take."""
 ACCURACY_INT8 = 4
-"""ONNX Runtime's name for computing the product itself in int8."""
+"""ONNX Runtime's name for computing the product itself in int8. Measured one row at a time, on a CPU with VNNI: 5 (4
+bits) to 18 (8 bits) times as fast as multiplying by weights made float again."""
 CONTRIB = "com.microsoft"
 
 
@@ -42,8 +43,9 @@ def quantise_weights(source: Path, target: Path, bits: int = 8) -> None:
 
     Each block of weights has its own scale, and so has each row of the activations: an answer does not depend on its
     batch. Embedding tables and the product that makes the logits keep 8 bits in either form: they are most of a small
-    model's weights, and rounding them costs most. A table that is also the head (tied) is stored once. On MiniLM
-    slower than `quantise` and about as fast as float32, but nearer to it.
+    model's weights, and rounding them costs most. A table that is also the head (tied) is stored once. Why symmetric,
+    and why these blocks: docs/decisions/0001-stepping-runtime.md. On MiniLM slower than `quantise` and about as fast as
+    float32, but nearer to it.
     """
     import onnx
 

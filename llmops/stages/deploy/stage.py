@@ -126,7 +126,8 @@ def _champion(job: Job, split: str, threads: int) -> tuple[float | None, list[st
     if task != job.task.name:
         return None, [f"the champion could not be compared: it is of the task {task}"]
     opened = Predictor.open(job.champion, threads)
-    return job.task.score(job.sections["task"], job.inputs["dataset"], split, opened), []
+    found = job.task.score(job.sections["task"], job.inputs["dataset"], split, opened)
+    return found, [] if found is not None else ["the champion could not be compared in this metric"]
 
 
 def _warnings(job: Job, proof: Proof, manifest: Manifest, settings: DeploySection) -> list[str]:

@@ -13,13 +13,14 @@ import torch
 
 from llmops.core.artifact import tree_size
 from llmops.core.protocols import Room
-from llmops.engine.batching import plan_epoch, scoring_batches
+from llmops.engine.batching import plan_epoch, scoring_batches, steps_per_epoch
 from llmops.engine.checkpoint import write_tensors
 from llmops.engine.device import seed_everything
 from llmops.engine.fit import CHECKPOINT_SHARE, Loop
 from llmops.engine.memory import PeakMemory
 from llmops.engine.optim import optimiser_tensors
 from llmops.engine.ragged import Ragged, first_rows
+from llmops.tasks.answering.config import AnsweringTrainSection
 from llmops.tasks.answering.problem import PairProblem, Pairs
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def probe(learner: Answerer, dataset: Path, seconds: float, room: Room) -> dict[
         learner.save(place / "model")
         disk += tree_size(place / "model")
     epoch_s += best_s
-    train_s = setup_s + learner.settings.epochs * epoch_s
+    train_s = setup_s + passes(learner.settings, len(pairs.train)) * epoch_s
     pause = max(learner.settings.checkpoint_every_s, CHECKPOINT_SHARE * checkpoint_s, 1e-3)
     train_s += checkpoint_s * (1 + train_s / pause)
     return {
@@ -71,6 +72,11 @@ def probe(learner: Answerer, dataset: Path, seconds: float, room: Room) -> dict[
         "disk_mb": disk / 1e6,
         "rows_per_s": len(pairs.train) / epoch_s,
     }
+
+
+def passes(settings: AnsweringTrainSection, rows: int) -> float:
+    """How often the training will go over its rows."""
+    return settings.steps / steps_per_epoch(rows, settings.batch_size) if settings.steps else settings.epochs
 
 
 def sampled(pairs: Pairs) -> Pairs:

@@ -156,7 +156,7 @@ class TextGeneration:
 
         return prove(section, dataset, bundle, server, learner, room)
 
-    def score(self, section: TextGenerationSection, dataset: Path, split: str, opened: Opened) -> float:
+    def score(self, section: TextGenerationSection, dataset: Path, split: str, opened: Opened) -> float | None:
         """The task's metric of an opened bundle on a split; see measure.py."""
         from llmops.tasks.text_generation.measure import score
 

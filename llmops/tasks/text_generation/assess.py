@@ -21,11 +21,16 @@ def language_figures(seen: Sequence[Window], answers: Answers, bytes_per_token: 
     """loss (nats a counted token), perplexity, bits_per_byte, token_accuracy (share whose likeliest token is right)."""
     targets = np.concatenate([window.targets for window in seen])
     loss = float(-answers["logp"].mean(dtype=np.float64))
+    right = float((answers["argmax"] == targets).mean())
+    return {**loss_figures(loss, bytes_per_token), "token_accuracy": right}
+
+
+def loss_figures(loss: float, bytes_per_token: float) -> dict[str, float]:
+    """loss, and what is made of it: perplexity and bits_per_byte."""
     return {
         "loss": loss,
         "perplexity": math.exp(min(loss, 700.0)),
         "bits_per_byte": loss / math.log(2) / bytes_per_token,
-        "token_accuracy": float((answers["argmax"] == targets).mean()),
     }
 
 

@@ -22,7 +22,10 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 
 
 class GenerationCodec:
-    """What the server uses on a bundle that writes; see core.protocols.WritingCodec. Safe to share between threads."""
+    """What the server uses on a bundle that writes; see core.protocols.WritingCodec. Safe to share between threads.
+
+    `tokenizer` and `spoken` (the chat template at work; None without one) are those that prepare encodes rows with.
+    """
 
     def __init__(self, bundle: Path) -> None:
         """Reads bundle.json (settings, cleaning), tokenizer.json and chat_template.jinja. Raises DataError when one of
@@ -37,31 +40,31 @@ class GenerationCodec:
             self.begin: int | None = settings.get("begin_token")
             self.system: str | None = settings.get("system")
             self._clean = cleaner(manifest.get("cleaning") or settings.get("cleaning") or UNCLEANED)
-            self._tokenizer = GuardedTokenizer(tokenizer)
+            self.tokenizer = GuardedTokenizer(tokenizer)
             self._pieces = Pieces(tokenizer)
-            self._chat = _chat(bundle, self._tokenizer, _special(settings, tokenizer))
+            self.spoken = _chat(bundle, self.tokenizer, _special(settings, tokenizer))
         except Exception as error:  # tokenizers raises a bare Exception
             do = "make the bundle again: llmops compress CONFIG"
             raise DataError(f"the bundle cannot be read: {error!r}", str(bundle), do) from error
-        self.chats = self._chat is not None
+        self.chats = self.spoken is not None
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The tokens of a conversation, up to where the assistant's answer begins. Raises ValueError in words when the
         model has no chat template, or the template refuses the conversation."""
-        if self._chat is None:
+        if self.spoken is None:
             raise ValueError("this model was not trained on chats; ask it for completions of a prompt")
         if not messages:
             raise ValueError("messages is empty")
         plain = [self._message(message, f"messages[{number}]") for number, message in enumerate(messages)]
         if self.system is not None and plain[0]["role"] != "system":
             plain.insert(0, {"role": "system", "content": self.system})
-        return self._chat.tokens(plain)
+        return self.spoken.tokens(plain)
 
     def prompt(self, text: str) -> list[int]:
         """The tokens of a plain prompt, with the begin token where the model has one. Raises ValueError when nothing
         is left to begin with."""
         head = [] if self.begin is None else [self.begin]
-        tokens = head + self._tokenizer.plain([by_line(text, self._clean)])[0]
+        tokens = head + self.tokenizer.plain([by_line(text, self._clean)])[0]
         if not tokens:
             raise ValueError("the prompt is empty")
         return tokens

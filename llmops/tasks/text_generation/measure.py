@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from llmops.core.errors import DataError
 from llmops.core.protocols import Measured, Opened, Stepper
 from llmops.core.report import Number
-from llmops.tasks.text_generation.assess import Answers, agreement, language_figures, preference_figures
+from llmops.tasks.text_generation.arrays import split as encoded
+from llmops.tasks.text_generation.assess import (
+    Answers,
+    agreement,
+    language_figures,
+    loss_figures,
+    preference_figures,
+)
+from llmops.tasks.text_generation.codec import GenerationCodec
 from llmops.tasks.text_generation.config import TextGenerationSection
-from llmops.tasks.text_generation.windows import Window, about, windows
+from llmops.tasks.text_generation.rows import Limits, conversations, documents
+from llmops.tasks.text_generation.windows import Window, about, windows, windows_of
 
 STEPS = 48
 """Tokens written for a timing."""
@@ -45,10 +56,34 @@ def measure(section: TextGenerationSection, dataset: Path, opened: Opened, train
     )
 
 
-def score(section: TextGenerationSection, dataset: Path, split: str, opened: Opened) -> float:
-    """The metric of an opened bundle on a split."""
-    seen = windows(dataset, split)
-    return figures_of(section, dataset, split, seen, read_all(opened.runtime, seen))[section.metric_name]
+def score(section: TextGenerationSection, dataset: Path, split: str, opened: Opened) -> float | None:
+    """The metric of an opened bundle on a split, of which it may read other tokens than the data set holds.
+
+    Its loss counts for each token of the data set, so that models with different tokenizers are compared on the same
+    words. None for preferences: what a model raised can only be said beside the model that it started from.
+    """
+    if section.objective == "preferences":
+        return None
+    own = encoded_anew(section, dataset, split, opened.codec)
+    nats = -float(read_all(opened.runtime, own)["logp"].sum(dtype=np.float64))
+    loss = nats / sum(len(window.counted) for window in windows(dataset, split))
+    return loss_figures(loss, about(dataset)["bytes_per_token"][split])[section.metric_name]
+
+
+def encoded_anew(section: TextGenerationSection, dataset: Path, split: str, codec: GenerationCodec) -> list[Window]:
+    """The rows of a split in the tokens of a bundle's own codec."""
+    lines = (dataset / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    running = section.objective == "language-model"
+    if running:
+        found = list(documents(rows, codec.tokenizer, codec.begin, min(codec.end_tokens)))
+    elif codec.spoken is None:
+        raise DataError("the bundle has no chat template", do="promote another version: llmops rollback CONFIG")
+    else:
+        found = list(conversations(rows, codec.spoken, Limits(codec.context, codec.begin)))
+    arrays = encoded(found)
+    plain = {name: getattr(arrays, name) for name in ("tokens", "offsets", "trained", "documents")}
+    return windows_of(plain, running, codec.context)
 
 
 def trained_quality(section: TextGenerationSection, dataset: Path, split: str, answers: Answers) -> dict[str, float]:

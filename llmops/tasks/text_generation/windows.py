@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,12 +61,15 @@ def windows(dataset: Path, split: str) -> list[Window]:
             f"The encoded rows of {split} cannot be read: {error}", str(dataset), "run prepare again."
         ) from error
     facts = about(dataset)
-    if facts["objective"] == "language-model":
-        return list(_cut(arrays, int(facts["context"])))
-    return list(_whole(arrays))
+    return windows_of(arrays, facts["objective"] == "language-model", int(facts["context"]))
 
 
-def _whole(arrays: dict[str, Array]) -> Iterator[Window]:
+def windows_of(arrays: Mapping[str, Array], running: bool, context: int) -> list[Window]:
+    """The windows of encoded rows; `running`: they are parts of documents."""
+    return list(_cut(arrays, context) if running else _whole(arrays))
+
+
+def _whole(arrays: Mapping[str, Array]) -> Iterator[Window]:
     offsets = arrays["offsets"]
     for start, end in pairwise(offsets):
         trained = arrays["trained"][start:end].astype(bool)
@@ -74,7 +77,7 @@ def _whole(arrays: dict[str, Array]) -> Iterator[Window]:
         yield Window(arrays["tokens"][start:end].astype(np.int64), trained)
 
 
-def _cut(arrays: dict[str, Array], context: int) -> Iterator[Window]:
+def _cut(arrays: Mapping[str, Array], context: int) -> Iterator[Window]:
     offsets, documents = arrays["offsets"], arrays["documents"]
     edges = np.flatnonzero(np.diff(documents)) + 1
     starts = offsets[:-1][np.concatenate([[0], edges])] if len(documents) else np.zeros(0, np.int64)
