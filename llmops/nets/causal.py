@@ -54,6 +54,16 @@ def fresh_llama(
     return LlamaForCausalLM(config)
 
 
+def save_causal(network: Any, folder: Path) -> None:
+    """Write a network as transformers reads it, without a bar, and for others to read too (a server in a container)."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    network.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
+
+
 def load_causal(folder: Path, dropout: float = 0.0) -> Any:
     """The causal model in `folder`, float32; code that lies with a model is never run.
 

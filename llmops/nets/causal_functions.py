@@ -1,7 +1,9 @@
-"""Steps of a causal network with gradients written by hand: fewer passes over memory than autograd needs on a CPU."""
+"""A causal network's blocks with gradients written by hand, in pieces that stay in a CPU's cache."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,129 +11,147 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from llmops.nets.causal_attention import Core, Turned, long_core, short_core, turn, turn_back
+
+PIECE = 256
+"""Tokens that are taken through a block at once."""
 CHUNK = 1 << 20
-"""Logits that are held at once: 4 MB of float32, which stay in the cache."""
+"""Logits that are held at once: 4 MB of float32."""
 
 
-class Normalise(Function):
-    """x / rms(x) (Zhang and Sennrich 2019): x [tokens, width]; the norm's weight is the next layer's affair."""
+@dataclass(frozen=True)
+class Rectangle:
+    """Rows of one length: `turns` are the rotations of their positions, complex [length, head size / 2]; `future` is
+    -inf where a query must not look, [length, length], None for rows that are not short."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, epsilon: float) -> Tensor:
-        scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze_(-1)
-        plain = x * scale
-        ctx.save_for_backward(plain, scale)
-        return plain
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        plain, scale = ctx.saved_tensors
-        inner = torch.linalg.vecdot(grads[0], plain).div_(-plain.shape[-1]).unsqueeze_(-1)
-        return (grads[0] * scale).addcmul_(plain, inner.mul_(scale)), None
+    rows: int
+    length: int
+    turns: Tensor
+    future: Tensor | None
 
 
-class SwiGlu(Function):
-    """silu(gate) * up (Shazeer 2020): both [tokens, 2 * inner] side by side -> [tokens, inner]."""
-
-    @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
-        gate, up = both.chunk(2, -1)
-        curve = functional.silu(gate)
-        ctx.save_for_backward(both, curve)
-        return curve * up
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        both, curve = ctx.saved_tensors
-        gate, up = both.chunk(2, -1)
-        grad = torch.empty_like(both)
-        grad_gate, grad_up = grad.chunk(2, -1)
-        torch.mul(grads[0], curve, out=grad_up)
-        torch.ops.aten.silu_backward.grad_input(grads[0] * up, gate, grad_input=grad_gate)
-        return grad
+def scales(states: Tensor, epsilon: float) -> Tensor:
+    """1 / root mean square of each token's state (Zhang and Sennrich 2019), [tokens, 1]."""
+    return torch.linalg.vecdot(states, states).div_(states.shape[-1]).add_(epsilon).rsqrt_().unsqueeze_(-1)
 
 
-class Rotate(Function):
-    """Queries, keys and values out of one matrix, the first two turned by their positions (Su et al. 2021), the queries
-    divided by the square root of their size.
+def through_norm(grad: Tensor, plain: Tensor, scale: Tensor) -> Tensor:
+    """The gradient before the norm, from the one after it; `plain` are the normalised states. Changes `grad`."""
+    inner = torch.linalg.vecdot(grad, plain).div_(-plain.shape[-1]).unsqueeze_(-1)
+    return grad.addcmul_(plain, inner).mul_(scale)
 
-    mixed [rows * length, (heads + 2 * kv_heads) * size], in which the numbers that are turned together lie side by
-    side; turns complex [length, size / 2] -> [rows, heads, length, size] and twice [rows, kv_heads, length, size].
+
+class FeedForward(Function):
+    """states + silu(gate) * up, taken down (Shazeer 2020), of the normalised states.
+
+    states [tokens, width]; into [2 * inner, width] holds gate and up with the norm's weight in them; down [width,
+    inner]; keep [tokens, width] is dropout's mask, already scaled, or None. What is cheap to compute is computed again.
     """
 
     @staticmethod
-    def forward(ctx: Any, mixed: Tensor, turns: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        length, half = turns.shape
-        parts = mixed.view(-1, length, heads + 2 * kv_heads, 2 * half).transpose(1, 2)
-        turned = torch.view_as_complex(parts[:, :-kv_heads].unflatten(-1, (half, 2)))
-        scaled = turns * (2 * half) ** -0.5
-        ctx.save_for_backward(scaled.conj().resolve_conj(), turns.conj().resolve_conj())
-        ctx.heads, ctx.kv_heads = heads, kv_heads
-        queries, keys = (
-            turns.new_empty(len(parts), heads, length, half),
-            turns.new_empty(len(parts), kv_heads, length, half),
-        )
-        torch.mul(turned[:, :heads], scaled, out=queries)
-        torch.mul(turned[:, heads:], turns, out=keys)
-        return real(queries), real(keys), parts[:, -kv_heads:].contiguous()
+    def forward(ctx: Any, states: Tensor, into: Tensor, down: Tensor, keep: Tensor | None, epsilon: float) -> Tensor:
+        scale, out = scales(states, epsilon), torch.empty_like(states)
+        both = states.new_empty(len(states), len(into))
+        for piece in pieces(len(states)):
+            torch.mm(states[piece] * scale[piece], into.t(), out=both[piece])
+            gate, up = both[piece].chunk(2, -1)
+            inner = functional.silu(gate).mul_(up)
+            add(states[piece], inner, down, keep, piece, out[piece])
+        ctx.save_for_backward(states, scale, both, into, down, keep)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        back_queries, back_keys = ctx.saved_tensors
-        length, half = back_keys.shape
-        rows, heads, kv_heads = len(grads[0]), ctx.heads, ctx.kv_heads
-        mixed = grads[0].new_empty(rows, length, heads + 2 * kv_heads, 2 * half)
-        parts = mixed.transpose(1, 2)
-        turned = torch.view_as_complex(parts[:, :-kv_heads].unflatten(-1, (half, 2)))
-        torch.mul(paired(grads[0]), back_queries, out=turned[:, :heads])
-        torch.mul(paired(grads[1]), back_keys, out=turned[:, heads:])
-        parts[:, -kv_heads:].copy_(grads[2])
-        return mixed.view(rows * length, -1), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        states, scale, both, into, down, keep = ctx.saved_tensors
+        grad_states, grad_into, grad_down = torch.empty_like(states), torch.zeros_like(into), torch.zeros_like(down)
+        for piece in pieces(len(states)):
+            grad = grads[0][piece] if keep is None else grads[0][piece] * keep[piece]
+            gate, up = both[piece].chunk(2, -1)
+            share = torch.sigmoid(gate)
+            curve = gate * share
+            grad_down.addmm_(grad.t(), curve * up)
+            grad_inner = grad @ down
+            grad_both = torch.empty_like(both[piece])
+            grad_gate, grad_up = grad_both.chunk(2, -1)
+            torch.mul(grad_inner, curve, out=grad_up)
+            slope = (share + curve).addcmul_(share, curve, value=-1)
+            torch.mul(grad_inner.mul_(up), slope, out=grad_gate)
+            plain = states[piece] * scale[piece]
+            grad_into.addmm_(grad_both.t(), plain)
+            torch.add(through_norm(grad_both @ into, plain, scale[piece]), grads[0][piece], out=grad_states[piece])
+        return grad_states, grad_into, grad_down, None, None
 
 
-def real(numbers: Tensor) -> Tensor:
-    """complex [..., n] as float [..., 2 * n], neighbours being a number's two parts."""
-    return torch.view_as_real(numbers).flatten(-2)
+class SelfAttention(Function):
+    """states + the output layer of causal self-attention (Vaswani et al. 2017) within rows, of the normalised states.
 
-
-def paired(numbers: Tensor) -> Tensor:
-    """The inverse of `real`."""
-    return torch.view_as_complex(numbers.contiguous().unflatten(-1, (numbers.shape[-1] // 2, 2)))
-
-
-class ShortAttention(Function):
-    """Causal attention (Vaswani et al. 2017) whose weights are held whole: the fastest way for short rows on a CPU.
-
-    queries [rows, heads, length, size], already scaled, keys and values [rows, kv_heads, length, size], future [length,
-    length] (-inf where a query must not look) -> [rows * length, heads * size]. Heads that share keys (Ainslie et al.
-    2023) are stacked as more queries of one head.
+    states [tokens, width] holds the rectangles of `places` one after the other; into [(heads + 2 * kv_heads) * size,
+    width] holds queries, keys and values with the norm's weight in them, their rows as `turn` takes them; over
+    [width, heads * size]; keep as for FeedForward.
     """
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, future: Tensor) -> Tensor:
-        rows, heads, length, size = queries.shape
-        shared = heads // keys.shape[1]
-        stacked = queries.view(-1, shared * length, size)
-        flat_keys, flat_values = keys.view(-1, length, size), values.view(-1, length, size)
-        hidden = future.repeat(shared, 1).expand(len(stacked), -1, -1)
-        weights = torch.baddbmm(hidden, stacked, flat_keys.transpose(1, 2)).softmax(-1)
-        ctx.save_for_backward(stacked, flat_keys, flat_values, weights)
-        ctx.shape = queries.shape
-        seen = torch.bmm(weights, flat_values)
-        return seen.view(rows, heads, length, size).transpose(1, 2).reshape(rows * length, heads * size)
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        into: Tensor,
+        over: Tensor,
+        keep: Tensor | None,
+        epsilon: float,
+        places: Sequence[Rectangle],
+        heads: tuple[int, int],
+    ) -> Tensor:
+        scale, out = scales(states, epsilon), torch.empty_like(states)
+        ctx.parts = []
+        for piece, place in blocks(places):
+            turned = turn((states[piece] * scale[piece]) @ into.t(), place.turns, *heads)
+            core = long_core(turned) if place.future is None else short_core(turned, place.future)
+            add(states[piece], core.seen, over, keep, piece, out[piece])
+            if any(ctx.needs_input_grad):
+                ctx.parts.append((piece, place, turned, core))
+        ctx.save_for_backward(states, scale, into, over, keep)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        queries, keys, values, weights = ctx.saved_tensors
-        rows, heads, length, size = ctx.shape
-        grad = grads[0].view(rows, length, heads, size).transpose(1, 2).reshape(queries.shape)
-        grad_values = torch.bmm(weights.transpose(1, 2), grad)
-        grad_weights = torch.bmm(grad, values.transpose(1, 2))
-        grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-        grad_queries = torch.bmm(grad_scores, keys)
-        grad_keys = torch.bmm(grad_scores.transpose(1, 2), queries)
-        shape = (rows, -1, length, size)
-        return grad_queries.view(shape), grad_keys.view(shape), grad_values.view(shape), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        states, scale, into, over, keep = ctx.saved_tensors
+        grad_states, grad_into, grad_over = torch.empty_like(states), torch.zeros_like(into), torch.zeros_like(over)
+        piece: slice
+        place: Rectangle
+        turned: Turned
+        core: Core
+        for piece, place, turned, core in ctx.parts:
+            grad = grads[0][piece] if keep is None else grads[0][piece] * keep[piece]
+            grad_over.addmm_(grad.t(), core.seen)
+            grad_mixed = turn_back(core.backward(turned, grad @ over), place.turns)
+            plain = states[piece] * scale[piece]
+            grad_into.addmm_(grad_mixed.t(), plain)
+            torch.add(through_norm(grad_mixed @ into, plain, scale[piece]), grads[0][piece], out=grad_states[piece])
+        return grad_states, grad_into, grad_over, None, None, None, None
+
+
+def add(states: Tensor, inner: Tensor, layer: Tensor, keep: Tensor | None, piece: slice, out: Tensor) -> None:
+    """out = states + inner through the layer's weight, with dropout where there is a mask."""
+    if keep is None:
+        torch.addmm(states, inner, layer.t(), out=out)
+    else:
+        torch.addcmul(states, inner @ layer.t(), keep[piece], out=out)
+
+
+def pieces(tokens: int) -> Iterator[slice]:
+    """Tokens, PIECE by PIECE."""
+    return (slice(start, min(start + PIECE, tokens)) for start in range(0, tokens, PIECE))
+
+
+def blocks(places: Sequence[Rectangle]) -> Iterator[tuple[slice, Rectangle]]:
+    """The rectangles' rows, as many at once as hold about PIECE tokens."""
+    start = 0
+    for place in places:
+        end = start + place.rows * place.length
+        step = max(1, PIECE // place.length) * place.length
+        for begin in range(start, end, step):
+            yield slice(begin, min(begin + step, end)), place
+        start = end
 
 
 class MeanCrossEntropy(Function):

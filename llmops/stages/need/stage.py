@@ -72,7 +72,7 @@ def score_baseline(job: Job, sample: Sample, source: estimate.Source) -> dict[st
     section: Any = job.sections["task"]
     metric = job.task.metric(section).name
     if isinstance(source, Path):
-        job.room.say("the task's simple baseline")
+        job.room.say("measuring the simple baseline, which any model must beat")
         return {"metric": metric, **job.task.baseline(section, source), "valid_half": None}
     rows = {
         split: [{"text": row["text"], "label": row["label"]} for row in found] for split, found in sample.splits.items()

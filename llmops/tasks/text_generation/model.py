@@ -18,7 +18,7 @@ from llmops.engine.device import choose_device, seed_everything
 from llmops.engine.fit import fit
 from llmops.engine.state import State
 from llmops.nets.adapters import add_lora, merge_lora
-from llmops.nets.causal import CausalReader, fresh_llama, load_causal
+from llmops.nets.causal import CausalReader, fresh_llama, load_causal, save_causal
 from llmops.nets.pretrained import find
 from llmops.tasks.text_generation.assess import Answers, language_figures, per_window, preference_figures
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
@@ -230,7 +230,7 @@ class GenerationModel:
         reference.safetensors."""
         network = self.trained().cpu()
         folder.mkdir(parents=True, exist_ok=True)
-        network.save_pretrained(folder)
+        save_causal(network, folder)
         self.known().write(folder, self.section.answer.plain())
         write_json(
             folder / "model.json",
