@@ -98,7 +98,10 @@ def long_core(turned: Turned) -> Core:
     inputs = [one.requires_grad_() for one in (turned.queries, turned.keys, turned.values)]
     with torch.enable_grad():
         shared = heads != turned.keys.shape[1]
-        seen = functional.scaled_dot_product_attention(*inputs, is_causal=True, scale=1.0, enable_gqa=shared)
+        queries, keys, values = inputs
+        seen = functional.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=1.0, enable_gqa=shared
+        )
 
     def backward(turned: Turned, grad: Tensor) -> Turned:
         grad = grad.view(rows, length, heads, size).transpose(1, 2)
