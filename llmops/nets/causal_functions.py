@@ -1,157 +1,100 @@
-"""A causal network's blocks with gradients written by hand, in pieces that stay in a CPU's cache."""
+"""The steps of a causal network that causal.c computes, as torch's autograd takes them; and its loss in chunks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import functional
 
-from llmops.nets.causal_attention import Core, Turned, long_core, short_core, turn, turn_back
+from llmops.nets.kernels import call
 
-PIECE = 256
-"""Tokens that are taken through a block at once."""
+PARTS = 16
+"""Portions in which the gradient of a norm's weight is summed, whatever the number of threads."""
 CHUNK = 1 << 20
 """Logits that are held at once: 4 MB of float32."""
 
 
-@dataclass(frozen=True)
-class Rectangle:
-    """Rows of one length: `turns` are the rotations of their positions, complex [length, head size / 2]; `future` is
-    -inf where a query must not look, [length, length], None for rows that are not short."""
-
-    rows: int
-    length: int
-    turns: Tensor
-    future: Tensor | None
-
-
-def scales(states: Tensor, epsilon: float) -> Tensor:
-    """1 / root mean square of each token's state (Zhang and Sennrich 2019), [tokens, 1]."""
-    return torch.linalg.vecdot(states, states).div_(states.shape[-1]).add_(epsilon).rsqrt_().unsqueeze_(-1)
-
-
-def through_norm(grad: Tensor, plain: Tensor, scale: Tensor) -> Tensor:
-    """The gradient before the norm, from the one after it; `plain` are the normalised states. Changes `grad`."""
-    inner = torch.linalg.vecdot(grad, plain).div_(-plain.shape[-1]).unsqueeze_(-1)
-    return grad.addcmul_(plain, inner).mul_(scale)
-
-
-class FeedForward(Function):
-    """states + silu(gate) * up, taken down (Shazeer 2020), of the normalised states.
-
-    states [tokens, width]; into [2 * inner, width] holds gate and up with the norm's weight in them; down [width,
-    inner]; keep [tokens, width] is dropout's mask, already scaled, or None. What is cheap to compute is computed again.
-    """
+class Norm(Function):
+    """x / rms(x) * weight (Zhang and Sennrich 2019): x [tokens, width], weight [width]."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, into: Tensor, down: Tensor, keep: Tensor | None, epsilon: float) -> Tensor:
-        scale, out = scales(states, epsilon), torch.empty_like(states)
-        both = states.new_empty(len(states), len(into))
-        for piece in pieces(len(states)):
-            torch.mm(states[piece] * scale[piece], into.t(), out=both[piece])
-            gate, up = both[piece].chunk(2, -1)
-            inner = functional.silu(gate).mul_(up)
-            add(states[piece], inner, down, keep, piece, out[piece])
-        ctx.save_for_backward(states, scale, both, into, down, keep)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        out, scale = torch.empty_like(x), x.new_empty(len(x))
+        call("norm_forward", *x.shape, epsilon, x, weight, out, scale)
+        ctx.save_for_backward(x, weight, scale)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        states, scale, both, into, down, keep = ctx.saved_tensors
-        grad_states, grad_into, grad_down = torch.empty_like(states), torch.zeros_like(into), torch.zeros_like(down)
-        for piece in pieces(len(states)):
-            grad = grads[0][piece] if keep is None else grads[0][piece] * keep[piece]
-            gate, up = both[piece].chunk(2, -1)
-            share = torch.sigmoid(gate)
-            curve = gate * share
-            grad_down.addmm_(grad.t(), curve * up)
-            grad_inner = grad @ down
-            grad_both = torch.empty_like(both[piece])
-            grad_gate, grad_up = grad_both.chunk(2, -1)
-            torch.mul(grad_inner, curve, out=grad_up)
-            slope = (share + curve).addcmul_(share, curve, value=-1)
-            torch.mul(grad_inner.mul_(up), slope, out=grad_gate)
-            plain = states[piece] * scale[piece]
-            grad_into.addmm_(grad_both.t(), plain)
-            torch.add(through_norm(grad_both @ into, plain, scale[piece]), grads[0][piece], out=grad_states[piece])
-        return grad_states, grad_into, grad_down, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        grad_x, parts = torch.empty_like(x), x.new_empty(PARTS, x.shape[1])
+        call("norm_backward", *x.shape, PARTS, grads[0].contiguous(), x, weight, scale, grad_x, parts)
+        return grad_x, parts.sum(0), None
 
 
-class SelfAttention(Function):
-    """states + the output layer of causal self-attention (Vaswani et al. 2017) within rows, of the normalised states.
+class SwiGlu(Function):
+    """silu(gate) * up (Shazeer 2020): both [tokens, 2 * inner] side by side -> [tokens, inner]."""
 
-    states [tokens, width] holds the rectangles of `places` one after the other; into [(heads + 2 * kv_heads) * size,
-    width] holds queries, keys and values with the norm's weight in them, their rows as `turn` takes them; over
-    [width, heads * size]; keep as for FeedForward.
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        out = both.new_empty(len(both), both.shape[1] // 2)
+        call("swiglu_forward", *out.shape, both, out)
+        ctx.save_for_backward(both)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (both,) = ctx.saved_tensors
+        grad = torch.empty_like(both)
+        call("swiglu_backward", len(both), both.shape[1] // 2, grads[0].contiguous(), both, grad)
+        return grad
+
+
+class Attention(Function):
+    """Causal attention (Vaswani et al. 2017) within rows, queries and keys turned by their positions (Su et al. 2021);
+    the weights are computed again for the gradient (Dao et al. 2022).
+
+    mixed [cells, (heads + 2 * kv_heads) * size] holds queries, keys and values of the rectangles `shapes` (rows,
+    length), one after the other; cosine, sine [longest, size / 2] -> [cells, heads * size].
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        states: Tensor,
-        into: Tensor,
-        over: Tensor,
-        keep: Tensor | None,
-        epsilon: float,
-        places: Sequence[Rectangle],
-        heads: tuple[int, int],
+        mixed: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
+        shapes: tuple[tuple[int, int], ...],
+        heads: int,
+        kv_heads: int,
     ) -> Tensor:
-        scale, out = scales(states, epsilon), torch.empty_like(states)
-        ctx.parts = []
-        for piece, place in blocks(places):
-            turned = turn((states[piece] * scale[piece]) @ into.t(), place.turns, *heads)
-            core = long_core(turned) if place.future is None else short_core(turned, place.future)
-            add(states[piece], core.seen, over, keep, piece, out[piece])
-            if any(ctx.needs_input_grad):
-                ctx.parts.append((piece, place, turned, core))
-        ctx.save_for_backward(states, scale, into, over, keep)
-        return out
+        size = 2 * cosine.shape[1]
+        seen, sums = mixed.new_empty(len(mixed), heads * size), mixed.new_empty(len(mixed), heads)
+        start = 0
+        for rows, length in shapes:
+            cells = slice(start, start + rows * length)
+            about = (rows, length, heads, kv_heads, size)
+            call("attention_forward", *about, mixed[cells], cosine, sine, seen[cells], sums[cells])
+            start = cells.stop
+        ctx.save_for_backward(mixed, cosine, sine, seen, sums)
+        ctx.about = shapes, heads, kv_heads
+        return seen
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        states, scale, into, over, keep = ctx.saved_tensors
-        grad_states, grad_into, grad_over = torch.empty_like(states), torch.zeros_like(into), torch.zeros_like(over)
-        piece: slice
-        place: Rectangle
-        turned: Turned
-        core: Core
-        for piece, place, turned, core in ctx.parts:
-            grad = grads[0][piece] if keep is None else grads[0][piece] * keep[piece]
-            grad_over.addmm_(grad.t(), core.seen)
-            grad_mixed = turn_back(core.backward(turned, grad @ over), place.turns)
-            plain = states[piece] * scale[piece]
-            grad_into.addmm_(grad_mixed.t(), plain)
-            torch.add(through_norm(grad_mixed @ into, plain, scale[piece]), grads[0][piece], out=grad_states[piece])
-        return grad_states, grad_into, grad_over, None, None, None, None
-
-
-def add(states: Tensor, inner: Tensor, layer: Tensor, keep: Tensor | None, piece: slice, out: Tensor) -> None:
-    """out = states + inner through the layer's weight, with dropout where there is a mask."""
-    if keep is None:
-        torch.addmm(states, inner, layer.t(), out=out)
-    else:
-        torch.addcmul(states, inner @ layer.t(), keep[piece], out=out)
-
-
-def pieces(tokens: int) -> Iterator[slice]:
-    """Tokens, PIECE by PIECE."""
-    return (slice(start, min(start + PIECE, tokens)) for start in range(0, tokens, PIECE))
-
-
-def blocks(places: Sequence[Rectangle]) -> Iterator[tuple[slice, Rectangle]]:
-    """The rectangles' rows, as many at once as hold about PIECE tokens."""
-    start = 0
-    for place in places:
-        end = start + place.rows * place.length
-        step = max(1, PIECE // place.length) * place.length
-        for begin in range(start, end, step):
-            yield slice(begin, min(begin + step, end)), place
-        start = end
+        mixed, cosine, sine, seen, sums = ctx.saved_tensors
+        shapes, heads, kv_heads = ctx.about
+        size, out, grad = 2 * cosine.shape[1], torch.empty_like(mixed), grads[0].contiguous()
+        start = 0
+        for rows, length in shapes:
+            cells = slice(start, start + rows * length)
+            about = (rows, length, heads, kv_heads, size)
+            parts = (mixed[cells], cosine, sine, seen[cells], sums[cells], grad[cells], out[cells])
+            call("attention_backward", *about, *parts)
+            start = cells.stop
+        return out, None, None, None, None, None
 
 
 class MeanCrossEntropy(Function):

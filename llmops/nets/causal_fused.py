@@ -1,4 +1,4 @@
-"""Llama's forward with fewer, larger operations; weights and results are those of transformers' own class."""
+"""Llama's forward with fewer, larger steps on a CPU; weights and results are those of transformers' own class."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmops.nets.causal_functions import FeedForward, Rectangle, SelfAttention
-
-SHORT = 96
-"""Rows up to this length have their attention weights held whole; measured on a CPU with AVX-512."""
+from llmops.nets.causal_functions import Attention, Norm, SwiGlu
+from llmops.nets.kernels import kernels
 
 Shapes = Sequence[tuple[int, int]]
 """Rectangles (rows, length) that lie one after the other in a flat array of tokens."""
+LANES = 16
+"""Heads are as wide as a multiple of this."""
 
 
 def llama_of(network: nn.Module) -> Any | None:
-    """The network as a LlamaForCausalLM whose forward is the one written here; None for others, those with adapters
-    among them."""
+    """The LlamaForCausalLM in `network` (itself, or within adapters) when its forward is the one written here, and the
+    machine has what computes it; else None."""
     from transformers import LlamaForCausalLM
 
-    if type(network) is not LlamaForCausalLM:
+    inner: Any = network.get_base_model() if hasattr(network, "get_base_model") else network
+    if type(inner) is not LlamaForCausalLM or inner.device.type != "cpu" or inner.dtype != torch.float32:
         return None
-    config = network.config
-    known = config.hidden_act == "silu" and not config.attention_dropout
-    return network if known and not config.attention_bias and not config.mlp_bias else None
+    config, head = inner.config, inner.model.layers[0].self_attn.head_dim
+    known = config.hidden_act == "silu" and not config.attention_dropout and head % LANES == 0
+    return inner if known and kernels() is not None else None
 
 
 def hidden_states(llama: Any, tokens: Tensor, shapes: Shapes, dropout: float) -> Tensor:
@@ -36,43 +37,50 @@ def hidden_states(llama: Any, tokens: Tensor, shapes: Shapes, dropout: float) ->
     tokens int64 [all], the rectangles of `shapes` one after the other: a row attends to itself only, causally, so
     padding at a row's end changes nothing before it. `dropout` is on the embeddings and on each layer's two outputs.
     """
-    model = llama.model
-    places = [rectangle(model, rows, length, tokens) for rows, length in shapes]
-    states = model.embed_tokens(tokens)
-    if dropout:
-        states = functional.dropout(states, dropout)
+    model, rectangles = llama.model, tuple(shapes)
+    cosine, sine = positions(model, max(length for _, length in rectangles))
+    states = drop(model.embed_tokens(tokens), dropout)
     for layer in model.layers:
-        head = layer.self_attn.head_dim
-        heads = layer.self_attn.q_proj.out_features // head, layer.self_attn.k_proj.out_features // head
-        norm, keep = layer.input_layernorm, mask(states, dropout)
-        into, over = side_by_side(layer.self_attn, sum(heads)) * norm.weight, layer.self_attn.o_proj.weight
-        states = SelfAttention.apply(states, into, over, keep, norm.variance_epsilon, places, heads)
-        norm, keep = layer.post_attention_layernorm, mask(states, dropout)
-        into = torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]) * norm.weight
-        states = FeedForward.apply(states, into, layer.mlp.down_proj.weight, keep, norm.variance_epsilon)
-    return model.norm(states)
+        look, feed = layer.self_attn, layer.mlp
+        heads, kv_heads = (one.out_features // look.head_dim for one in (look.q_proj, look.k_proj))
+        mixed = joined(norm(layer.input_layernorm, states), [look.q_proj, look.k_proj, look.v_proj])
+        seen = Attention.apply(mixed, cosine, sine, rectangles, heads, kv_heads)
+        states = added(states, look.o_proj, seen, dropout)
+        both = joined(norm(layer.post_attention_layernorm, states), [feed.gate_proj, feed.up_proj])
+        states = added(states, feed.down_proj, SwiGlu.apply(both), dropout)
+    return norm(model.norm, states)
 
 
-def rectangle(model: Any, rows: int, length: int, like: Tensor) -> Rectangle:
-    """What all layers need to know of a rectangle."""
-    cosine, sine = model.rotary_emb(torch.zeros((), device=like.device), torch.arange(length, device=like.device)[None])
+def positions(model: Any, length: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the positions 0 to length - 1, [length, head size / 2] each."""
+    cosine, sine = model.rotary_emb(torch.zeros(()), torch.arange(length)[None])
     half = cosine.shape[-1] // 2
-    turns = torch.complex(cosine[0, :, :half].contiguous(), sine[0, :, :half].contiguous())
-    future = torch.full((length, length), -torch.inf, device=like.device).triu_(1) if length <= SHORT else None
-    return Rectangle(rows, length, turns, future)
+    return cosine[0, :, :half].contiguous(), sine[0, :, :half].contiguous()
 
 
-def mask(states: Tensor, dropout: float) -> Tensor | None:
-    """Dropout's mask for a layer's output, scaled."""
-    return functional.dropout(torch.ones_like(states), dropout) if dropout else None
+def norm(layer: Any, states: Tensor) -> Tensor:
+    found: Tensor = Norm.apply(states, layer.weight, layer.variance_epsilon)
+    return found
 
 
-def side_by_side(layer: Any, turned: int) -> Tensor:
-    """The weights of queries, keys and values as one, [all heads * size, width], their rows as `turn` takes them.
+def drop(states: Tensor, rate: float) -> Tensor:
+    return functional.dropout(states, rate) if rate else states
 
-    transformers keeps the two numbers that are turned together half a head apart; scores don't change when those of
-    queries and keys move alike, and moving the rows of the weight is far cheaper than moving the states.
-    """
-    front = torch.cat([layer.q_proj.weight, layer.k_proj.weight])
-    front = front.view(turned, 2, -1, front.shape[-1]).transpose(1, 2).reshape(front.shape)
-    return torch.cat([front, layer.v_proj.weight])
+
+def plain(layer: nn.Module) -> bool:
+    """Whether a layer is its weight and nothing else; one with adapters isn't."""
+    return type(layer) is nn.Linear and layer.bias is None
+
+
+def added(states: Tensor, layer: Any, inner: Tensor, dropout: float) -> Tensor:
+    """states + layer(inner), in one pass where it can be."""
+    if dropout or not plain(layer):
+        return states + drop(layer(inner), dropout)
+    return torch.addmm(states, inner, layer.weight.t())
+
+
+def joined(states: Tensor, layers: Sequence[Any]) -> Tensor:
+    """Several linear layers on the same states as one product; layers with adapters are asked one by one."""
+    if all(plain(layer) for layer in layers):
+        return functional.linear(states, torch.cat([layer.weight for layer in layers]))
+    return torch.cat([layer(states) for layer in layers], -1)

@@ -31,7 +31,8 @@ def prove(
     """Replay held-out rows through the server and let it answer; raises DataError when there is no row.
 
     Numbers: the metrics on the replayed tokens; parity, the share of them on which the server's likeliest token is the
-    trained model's; logp_difference, the largest difference of a log-probability; what `writing` gives.
+    trained model's; logp_difference, the largest difference of a log-probability; not_asked, the questions that leave
+    no room for an answer; what `writing` gives.
     """
     split = next((name for name in ("test", "valid") if windows(dataset, name)), None)
     if split is None:
@@ -49,11 +50,13 @@ def prove(
     numbers["loss_trained"] = float(-trained["logp"].mean(dtype=np.float64))
     numbers["parity"] = agreement(forced, trained)
     numbers["logp_difference"] = float(np.abs(forced["logp"] - trained["logp"]).max())
-    asked = questions(section, dataset, split)
+    codec, every_question = GenerationCodec(bundle), questions(section, dataset, split)
+    asked = answerable(codec, every_question, dataset)
+    numbers["not_asked"] = len(every_question) - len(asked)
     with room.progress("asking the server", len(asked)) as bar:
         replies = ask_all(server, section, asked, bar.update)
     numbers |= writing(section, asked, replies)
-    numbers |= beside_trained(learner, GenerationCodec(bundle), section, asked, replies)
+    numbers |= beside_trained(learner, codec, section, asked, replies)
     numbers |= judged(section, asked, replies, room)
     return Proof(
         headline=headline(section, numbers),
@@ -84,6 +87,20 @@ def taken(every: Sequence[Window], places: Sequence[int], answers: Answers) -> d
         found["reference_logp"] = answers["reference_logp"][np.asarray(places)]
     if "beta" in answers:
         found["beta"] = answers["beta"]
+    return found
+
+
+def prompt_of(codec: GenerationCodec, one: Asked) -> list[int]:
+    """The tokens of a question, as the server reads it."""
+    return codec.chat(one.messages) if one.messages else codec.prompt(one.prompt)
+
+
+def answerable(codec: GenerationCodec, asked: Sequence[Asked], dataset: Path) -> list[Asked]:
+    """The questions that leave room for an answer: the server refuses the others, which prepare cut. Raises DataError
+    when there is none."""
+    found = [one for one in asked if len(prompt_of(codec, one)) < codec.context]
+    if not found:
+        raise DataError("no held-out question leaves room for an answer", str(dataset), "raise `task.context`")
     return found
 
 
@@ -129,8 +146,9 @@ def beside_trained(
     same, gaps = 0, []
     compared = list(zip(asked, replies, strict=True))[:COMPARED]
     for one, reply in compared:
-        prompt = codec.chat(one.messages) if one.messages else codec.prompt(one.prompt)
-        tokens, best = learner.write(prompt, section.answer.max_tokens, codec.end_tokens)
+        prompt = prompt_of(codec, one)
+        most = min(section.answer.max_tokens, codec.context - len(prompt))  # the server stops there too
+        tokens, best = learner.write(prompt, most, codec.end_tokens)
         if codec.text(tokens) == reply.text:
             same += 1
         else:
@@ -171,9 +189,12 @@ def headline(section: TextGenerationSection, numbers: Mapping[str, Any]) -> str:
 
 def warnings(numbers: Mapping[str, Any]) -> list[str]:
     """What deserves a person's eye."""
+    said = []
+    if numbers["not_asked"]:
+        said.append(f"{numbers['not_asked']} questions fill task.context alone, and could not be asked")
     if numbers["finished"] < 0.5:
-        return [f"{1 - numbers['finished']:.0%} of the answers were cut at task.answer.max_tokens"]
-    return []
+        said.append(f"{1 - numbers['finished']:.0%} of the answers were cut at task.answer.max_tokens")
+    return said
 
 
 def passage(one: Asked, reply: Reply) -> Passage:
