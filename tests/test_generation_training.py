@@ -16,9 +16,10 @@ from safetensors.numpy import save_file
 from torch.nn import functional
 
 from llmops.core.errors import DataError
+from llmops.nets import causal_fused
 from llmops.nets.adapters import add_lora, merge_lora
 from llmops.nets.causal import CausalReader, fresh_llama
-from llmops.nets.causal_fused import SHORT
+from llmops.nets.kernels import kernels
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
 from llmops.tasks.text_generation.learner import GenerationLearner
 from llmops.tasks.text_generation.packing import (
@@ -151,9 +152,10 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def llama(heads: int = 4, context: int = 256, vocabulary: int = 50) -> Any:
+def llama() -> Any:
+    """Heads are 16 wide, as the kernels want them."""
     torch.manual_seed(1)
-    return fresh_llama(vocabulary, 32, 2, heads, None, context, [1], 0, None)
+    return fresh_llama(50, 64, 2, 4, None, 256, [1], 0, None)
 
 
 def random_rows(lengths: list[int], vocabulary: int = 50) -> Encoded:
@@ -184,12 +186,23 @@ def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
 LENGTHS = [5, 40, 41, 39, 12, 200, 12, 7, 3, 90, 33, 2, 150]
 
 
-def test_each_row_has_the_loss_packed_that_it_has_alone() -> None:
+@pytest.fixture(params=["kernels", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The compiled kernels, or transformers' own forward as on a machine without a compiler."""
+    if request.param == "kernels" and kernels() is None:
+        pytest.skip("this machine has no C compiler")
+    if request.param == "torch":
+        monkeypatch.setattr(causal_fused, "kernels", lambda: None)
+    return str(request.param)
+
+
+def test_each_row_has_the_loss_packed_that_it_has_alone(way: str) -> None:
     network, data = llama().eval(), random_rows(LENGTHS)
     laid = lay(data, windows(data.rows(), 256))
     assert 2 <= len(laid.shapes) < len(LENGTHS), "rows must lie side by side"
-    assert any(length > SHORT for _, length in laid.shapes) and any(length <= SHORT for _, length in laid.shapes)
-    logp, _ = CausalReader(network).log_probabilities(laid.shapes, *tensors(laid.tokens, laid.places, laid.targets))
+    reader = CausalReader(network)
+    assert (reader.llama is None) == (way == "torch")
+    logp, _ = reader.log_probabilities(laid.shapes, *tensors(laid.tokens, laid.places, laid.targets))
     for row in range(len(LENGTHS)):
         alone, counted = plain_loss(network, data, row)
         mine = logp[torch.from_numpy(laid.owners == row)]
@@ -223,12 +236,12 @@ def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_the_fused_steps_are_transformers_own_in_loss_and_gradient(shared: bool) -> None:
+def test_the_steps_are_transformers_own_in_loss_and_gradient(shared: bool, way: str) -> None:
     if shared:  # heads that share keys and values, untied embeddings
         from transformers import LlamaConfig, LlamaForCausalLM
 
         torch.manual_seed(4)
-        shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+        shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
         network: Any = LlamaForCausalLM(LlamaConfig(vocab_size=50, num_key_value_heads=2, **shape))
     else:
         network = llama()
@@ -245,6 +258,21 @@ def test_the_fused_steps_are_transformers_own_in_loss_and_gradient(shared: bool)
     assert close(wanted, gradients(network))
 
 
+def test_a_machine_without_a_compiler_or_with_a_broken_one_trains_in_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "bin" / "cc"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    for places in (str(tmp_path), str(broken.parent)):
+        monkeypatch.setenv("PATH", places)
+        assert kernels.__wrapped__() is None
+    monkeypatch.undo()
+    monkeypatch.setenv("LLMOPS_KERNELS", "0")
+    assert kernels.__wrapped__() is None
+
+
 def test_loss_in_chunks_is_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmops.nets import causal_functions
 
@@ -258,13 +286,14 @@ def test_loss_in_chunks_is_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.allclose(loss, functional.cross_entropy(states @ weight.t(), targets), atol=1e-6)
 
 
-def test_dropout_is_for_training_only() -> None:
+def test_dropout_is_for_training_only(way: str) -> None:
     network, data = llama(), random_rows([20, 20])
     laid = lay(data, windows(data.rows(), 256))
     arrays = tensors(laid.tokens, laid.places, laid.targets)
     reader = CausalReader(network, dropout=0.3)
     first, second = (reader.mean_loss(laid.shapes, *arrays).item() for _ in range(2))
     assert first != second
+    assert CausalReader(network, dropout=0.3).llama is reader.llama
     network.eval()
     plain = CausalReader(network).mean_loss(laid.shapes, *arrays)
     assert reader.mean_loss(laid.shapes, *arrays).item() == plain.item()
@@ -361,7 +390,7 @@ def test_pretraining_comes_first_and_takes_every_token(tmp_path: Path) -> None:
     assert not equal(weights(made), weights(other))
 
 
-def test_lora_merges_into_the_same_answers() -> None:
+def test_lora_merges_into_the_same_answers(way: str) -> None:
     network = add_lora(llama(), 4, 8.0, 0.0)
     for name, value in network.named_parameters():
         if "lora_B" in name:

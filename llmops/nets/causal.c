@@ -27,21 +27,29 @@ static inline float exponential(float x) {
 #define LANES 16
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* exp(x[j] + shift) in place, 0 from `many` on, for `columns` numbers, a multiple of LANES; returns their sum. */
-static float exponentials(float *x, float shift, long many, long columns) {
-    float sums[LANES] = {0.0f}, sum = 0.0f;
-    for (long j = many; j < columns; j++) x[j] = -INFINITY;
-    for (long j = 0; j < columns; j += LANES) {
-#pragma omp simd
-        for (int c = 0; c < LANES; c++) {
-            float value = x[j + c] + shift;
-            value = value < -87.0f ? 0.0f : exponential(value);
-            x[j + c] = value;
-            sums[c] += value;
-        }
+/* exp(x[j] + shift) in place for `columns` numbers, a multiple of LANES; returns their sum. */
+static inline float exponentials(float *x, float shift, long columns) {
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (long j = 0; j < columns; j++) {
+        float value = x[j] + shift;
+        value = value < -87.0f ? 0.0f : exponential(value);
+        x[j] = value;
+        sum += value;
     }
-    for (int c = 0; c < LANES; c++) sum += sums[c];
     return sum;
+}
+
+static inline float highest(const float *x, long columns) {
+    float high = -INFINITY;
+#pragma omp simd reduction(max : high)
+    for (long j = 0; j < columns; j++) high = x[j] > high ? x[j] : high;
+    return high;
+}
+
+/* A query sees `many` of `columns` keys: the scores of the others become the lowest there are. */
+static inline void hide(float *x, long many, long columns) {
+    for (long j = many; j < columns; j++) x[j] = -INFINITY;
 }
 
 /* y = x / rms(x) * weight; scale[t] = 1 / rms. */
@@ -145,6 +153,8 @@ static void product_onto(long rows, long size, const float *a, long stride_a, co
         }
 }
 
+#define AHEAD 12 /* rows; those of one head lie so far apart that the processor doesn't foresee them */
+
 /* One head's numbers out of the mixed matrix, turned by their positions unless cosine is NULL: to [padded, size]. */
 static void gather(long length, long size, long stride, const float *from, const float *cosine, const float *sine,
                    float factor, float *to) {
@@ -152,8 +162,10 @@ static void gather(long length, long size, long stride, const float *from, const
     for (long t = 0; t < length; t++) {
         const float *in = from + t * stride;
         float *out = to + t * size;
+        if (t + AHEAD < length)
+            for (long i = 0; i < size; i += LANES) __builtin_prefetch(in + AHEAD * stride + i);
         if (!cosine) {
-            memcpy(out, in, size * sizeof(float));
+            for (long i = 0; i < size; i += LANES) *(lanes *)(out + i) = *(const lanes *)(in + i);
             continue;
         }
 #pragma omp simd
@@ -195,13 +207,6 @@ static void transpose(long rows, long columns, const float *from, float *to) {
         }
 }
 
-static float highest(const float *x, long many) {
-    float high = -INFINITY;
-#pragma omp simd reduction(max : high)
-    for (long j = 0; j < many; j++) high = x[j] > high ? x[j] : high;
-    return high;
-}
-
 static float *room(long numbers) {
     void *found = NULL;
     if (posix_memalign(&found, 64, numbers * sizeof(float))) abort();
@@ -234,8 +239,8 @@ void attention_forward(long rows, long length, long heads, long kv_heads, long s
                     product(size, end, queries + begin * size, size, across, padded + LANES, scores, padded);
                     for (long i = 0; i < real; i++) {
                         float *line = scores + i * padded;
-                        float high = highest(line, begin + i + 1), sum = exponentials(line, -high, begin + i + 1, end);
-                        float share = 1.0f / sum;
+                        hide(line, begin + i + 1, end);
+                        float high = highest(line, end), sum = exponentials(line, -high, end), share = 1.0f / sum;
 #pragma omp simd
                         for (long j = 0; j < end; j++) line[j] *= share;
                         sums[(row * heads + head) * length + begin + i] = high + logf(sum);
@@ -294,7 +299,8 @@ void attention_backward(long rows, long length, long heads, long kv_heads, long 
                         const float *out = seen + ((row * length + begin + i) * heads + head) * size;
 #pragma omp simd reduction(+ : inner)
                         for (long d = 0; d < size; d++) inner += out[d] * down[i * size + d];
-                        exponentials(line, -sums[(row * heads + head) * length + begin + i], begin + i + 1, end);
+                        hide(line, begin + i + 1, end);
+                        exponentials(line, -sums[(row * heads + head) * length + begin + i], end);
 #pragma omp simd
                         for (long j = 0; j < end; j++) slope[j] = line[j] * (slope[j] - inner);
                     }

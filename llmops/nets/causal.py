@@ -12,10 +12,11 @@ from torch.nn import functional
 
 from llmops.core.errors import DataError
 from llmops.nets.causal_functions import MeanCrossEntropy
-from llmops.nets.causal_fused import Shapes, hidden_states, llama_of
+from llmops.nets.causal_fused import Shapes, hidden_states, llama_of, prepare
 
 FEED_MULTIPLE = 32
 """Feed-forward layers are a multiple of this wide."""
+HOOKED = "llmops_dropout"
 
 
 def fresh_llama(
@@ -98,6 +99,10 @@ class CausalReader:
     def __init__(self, network: nn.Module, dropout: float = 0.0) -> None:
         self.network, self.dropout = network, dropout
         self.llama = llama_of(network)
+        if self.llama is not None:
+            prepare(self.llama)
+        elif dropout:
+            hook_dropout(network, dropout)
 
     def mean_loss(self, shapes: Shapes, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats."""
@@ -132,3 +137,25 @@ class CausalReader:
         dropout = self.dropout if self.network.training else 0.0
         states = hidden_states(self.llama, tokens, shapes, dropout)
         return states if len(places) == len(states) else states[places]
+
+
+def hook_dropout(network: Any, rate: float) -> None:
+    """Dropout on the embeddings and on each layer's two outputs, as `hidden_states` has it, for a Llama that
+    transformers computes; others have rates of their own in their config. The network stays what it is."""
+    from transformers import LlamaForCausalLM
+
+    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
+    if not isinstance(inner, LlamaForCausalLM) or getattr(inner, HOOKED, False):
+        return
+
+    def drop(module: nn.Module, given: Any, found: Any) -> Any:
+        first = found[0] if isinstance(found, tuple) else found
+        dropped = functional.dropout(first, rate, inner.training)
+        return (dropped, *found[1:]) if isinstance(found, tuple) else dropped
+
+    setattr(inner, HOOKED, True)
+    for module in [
+        inner.model.embed_tokens,
+        *(part for one in inner.model.layers for part in (one.self_attn, one.mlp)),
+    ]:
+        module.register_forward_hook(drop)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 
 from llmops.nets.kernels import call
@@ -95,6 +96,47 @@ class Attention(Function):
             call("attention_backward", *about, *parts)
             start = cells.stop
         return out, None, None, None, None, None
+
+
+class Joint(Function):
+    """Several linear layers on the same states [tokens, width] as one product; weights [outputs, width] each."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(states, *weights)
+        return states @ stacked(weights).t()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        states, *weights = ctx.saved_tensors
+        back = grads[0] @ stacked(weights) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:]):
+            return back, *(None for _ in weights)
+        return back, *(grads[0].t() @ states).split([len(weight) for weight in weights])
+
+
+def stacked(weights: Sequence[Tensor]) -> Tensor:
+    """The weights as one matrix; a view where they lie one after the other."""
+    if not together(weights):
+        return torch.cat(list(weights))
+    first = weights[0]
+    return first.as_strided((sum(len(weight) for weight in weights), first.shape[1]), (first.shape[1], 1))
+
+
+def together(weights: Sequence[Tensor]) -> bool:
+    """Whether the weights lie one after the other in one piece of memory."""
+    ends = [weight.data_ptr() + weight.numel() * weight.element_size() for weight in weights]
+    starts = [weight.data_ptr() for weight in weights[1:]]
+    return starts == ends[:-1] and len({weight.untyped_storage().data_ptr() for weight in weights}) == 1
+
+
+def lay_together(layers: Sequence[nn.Linear]) -> None:
+    """Put the layers' weights one after the other in memory, so that `stacked` need not copy them."""
+    if together([layer.weight for layer in layers]):
+        return
+    whole = torch.cat([layer.weight.detach() for layer in layers])
+    for layer, part in zip(layers, whole.split([len(layer.weight) for layer in layers]), strict=True):
+        layer.weight.data = part
 
 
 class MeanCrossEntropy(Function):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmops.nets.causal_functions import Attention, Norm, SwiGlu
+from llmops.nets.causal_functions import Attention, Joint, Norm, SwiGlu, lay_together
 from llmops.nets.kernels import kernels
 
 Shapes = Sequence[tuple[int, int]]
@@ -29,6 +29,15 @@ def llama_of(network: nn.Module) -> Any | None:
     config, head = inner.config, inner.model.layers[0].self_attn.head_dim
     known = config.hidden_act == "silu" and not config.attention_dropout and head % LANES == 0
     return inner if known and kernels() is not None else None
+
+
+def prepare(llama: Any) -> None:
+    """Lay weights that are used together one after the other; their numbers stay what they are."""
+    for layer in llama.model.layers:
+        look, feed = layer.self_attn, layer.mlp
+        for group in ([look.q_proj, look.k_proj, look.v_proj], [feed.gate_proj, feed.up_proj]):
+            if all(plain(one) for one in group):
+                lay_together(group)
 
 
 def hidden_states(llama: Any, tokens: Tensor, shapes: Shapes, dropout: float) -> Tensor:
@@ -82,5 +91,6 @@ def added(states: Tensor, layer: Any, inner: Tensor, dropout: float) -> Tensor:
 def joined(states: Tensor, layers: Sequence[Any]) -> Tensor:
     """Several linear layers on the same states as one product; layers with adapters are asked one by one."""
     if all(plain(layer) for layer in layers):
-        return functional.linear(states, torch.cat([layer.weight for layer in layers]))
+        found: Tensor = Joint.apply(states, *(layer.weight for layer in layers))
+        return found
     return torch.cat([layer(states) for layer in layers], -1)

@@ -67,7 +67,7 @@ def folder() -> Path:
     found = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmops"
     found.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = found.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+    if status.st_uid != os.getuid() or status.st_mode & 0o002:
         raise OSError(f"{found} is open to others")
     return found
 
