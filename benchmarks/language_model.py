@@ -120,7 +120,7 @@ def engine(text: Text, steps: int, whole: bool, folder: Path) -> tuple[float, An
         loop = Loop(problem, settings, SEED, folder, Room(folder))
         loop.network.train()
         for rows in problem.plan(BATCH, SEED, 1)[:steps]:
-            loop.note_point(loop.step(rows))
+            loop.note_point(rows, loop.step(rows))
     return time.perf_counter() - began, net
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import signal
@@ -59,7 +58,14 @@ class Line(Rowwise):
 
 def section(**changes: Any) -> FitSection:
     return FitSection.model_validate(
-        {"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "checkpoint_every_s": 0, **changes}
+        {
+            "epochs": 4,
+            "learning_rate": 0.01,
+            "batch_size": 8,
+            "checkpoint_every_s": 0,
+            "precision": "float32",
+            **changes,
+        }
     )
 
 
@@ -163,13 +169,13 @@ def test_an_absent_device_is_a_machine_error() -> None:
         device.choose_device("cuda")
 
 
-def test_random_state_survives_json() -> None:
-    device.seed_everything(5)
-    state = json.loads(json.dumps(device.random_state()))
-    drawn = [(torch.rand(2).tolist(), np.random.rand(), random.random())]
-    device.restore_random_state(state)
-    drawn.append((torch.rand(2).tolist(), np.random.rand(), random.random()))
-    assert drawn[0] == drawn[1]
+def test_a_step_draws_what_its_number_says() -> None:
+    def drawn(*numbers: int) -> list[float]:
+        device.seed_step(*numbers)
+        return [*torch.rand(2).tolist(), np.random.rand(), random.random()]
+
+    assert drawn(5, 7, 0) == drawn(5, 7, 0)
+    assert len({drawn(*numbers)[0] for numbers in ((5, 7, 0), (5, 8, 0), (6, 7, 0), (5, 7, 1))}) == 4
 
 
 def test_training_learns_tells_and_keeps_the_best_epoch(tmp_path: Path) -> None:

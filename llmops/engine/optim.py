@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmops.engine.parallel import is_spread
+
 HEAD = "head."
 
 
@@ -57,7 +59,7 @@ def clip(optimiser: torch.optim.AdamW, parameters: list[nn.Parameter], limit: fl
 
     A fused optimiser divides by `grad_scale` while it reads the gradient, which saves a pass over all of it.
     """
-    if not optimiser.defaults["fused"]:
+    if not optimiser.defaults["fused"] or is_spread(parameters[0]):
         nn.utils.clip_grad_norm_(parameters, limit)
         return
     norm = nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
@@ -72,6 +74,17 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
         for index, value in enumerate(values)
         for what, tensor in optimiser.state.get(value, {}).items()
     }
+
+
+def blank_optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What `optimiser_tensors` gives after a step, before there was one: zeros to be filled."""
+    values = [value for group in optimiser.param_groups for value in group["params"]]
+    blank: dict[str, Tensor] = {}
+    for index, value in enumerate(values):
+        blank[f"optimiser.{index}.step"] = torch.zeros((), dtype=torch.float32)
+        for what in ("exp_avg", "exp_avg_sq"):
+            blank[f"optimiser.{index}.{what}"] = torch.zeros_like(value).detach()
+    return blank
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ from llmops.core.protocols import Depends, Job, Metric, Places, Task
 from llmops.core.report import Curve, Number, Report, Table
 from llmops.core.section import Section
 
-SCHEDULING = ("checkpoint_every_s",)
+SCHEDULING = ("checkpoint_every_s", "processes")
 """Settings that change nothing in the result."""
 
 
@@ -51,7 +51,7 @@ class TrainStage:
         return Report(
             headline=headline(metric, result, brief),
             numbers=numbers,
-            tables=[epoch_table(result), foreseen_table(numbers)],
+            tables=[epoch_table(result), spent_table(result), foreseen_table(numbers)],
             curves=curves(result, metric.name),
             warnings=warnings(metric, result, numbers),
         )
@@ -96,7 +96,7 @@ def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
     numbers |= {"epoch_s": epoch_s, "predicted_epoch_s": estimate.get("epoch_s")}
     numbers |= {"peak_memory_mb": result["peak_memory_mb"], "predicted_peak_memory_mb": estimate.get("peak_memory_mb")}
     numbers["parameters"] = result["parameters"]
-    return numbers
+    return {**numbers, **result["machine"]}
 
 
 def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> str:
@@ -115,6 +115,14 @@ def epoch_table(result: dict[str, Any]) -> Table:
     return Table("Epochs", columns, [[row[column] for column in columns] for row in result["history"]])
 
 
+def spent_table(result: dict[str, Any]) -> Table:
+    """Where the time went; what is left is set-up, and what lies between the phases."""
+    spent, whole = result["spent"], max(1e-9, result["seconds"])
+    named = [*spent.items(), ("the rest", whole - sum(spent.values()))]
+    rows: list[list[Number]] = [[phase, round(seconds, 2), f"{seconds / whole:.1%}"] for phase, seconds in named]
+    return Table("Where the time went", ["phase", "seconds", "share"], rows)
+
+
 def foreseen_table(numbers: Mapping[str, Number]) -> Table:
     """What need foresaw beside what happened."""
     pairs = [
@@ -127,12 +135,19 @@ def foreseen_table(numbers: Mapping[str, Number]) -> Table:
 
 
 def curves(result: dict[str, Any], metric: str) -> list[Curve]:
-    """Loss and learning rate over steps, the metric over epochs."""
+    """Loss and learning rate over steps, the metric over epochs, throughput and memory over time."""
     points, history = result["curve"], result["history"]
+
+    def line(name: str, over: str = "step") -> dict[str, list[tuple[float, float]]]:
+        return {name.replace("_", " "): [(point[over], point[name]) for point in points]}
+
+    validation = {metric: [(row["epoch"], row[metric]) for row in history]}
     return [
-        Curve("Loss", "step", "training loss", {"loss": [(step, loss) for step, loss, _ in points]}),
-        Curve(f"{metric} on validation", "epoch", metric, {metric: [(row["epoch"], row[metric]) for row in history]}),
-        Curve("Learning rate", "step", "learning rate", {"learning rate": [(step, rate) for step, _, rate in points]}),
+        Curve("Loss", "step", "training loss", line("loss")),
+        Curve(f"{metric} on validation", "epoch", metric, validation),
+        Curve("Learning rate", "step", "learning rate", line("learning_rate")),
+        Curve("Throughput", "seconds", "tokens/s", line("tokens_per_s", "seconds")),
+        Curve("Memory", "seconds", "MB", line("memory_mb", "seconds")),
     ]
 
 
