@@ -20,7 +20,7 @@ from llmops.engine.config import FitSection
 from llmops.engine.flops import Utilisation, utilisation
 from llmops.engine.keeper import Keeper
 from llmops.engine.memory import PeakMemory, held_mb
-from llmops.engine.parallel import gathered, spread, world
+from llmops.engine.parallel import gathered, joined, spread, world
 from llmops.engine.state import State, Trainable, fingerprint
 from llmops.engine.step import Stepper
 
@@ -70,14 +70,15 @@ class Loop:
         self.settings = resolved(problem, settings, work, room, self.world)
         self.steps = problem.steps(batch_size(self.settings))
         self.total = settings.steps or self.steps * settings.epochs
-        self.skeleton = spread(problem.network, self.device) if settings.shard else None
+        # in a process by itself (tune, distillation) there is nobody to share with
+        self.skeleton = spread(problem.network, self.device) if settings.shard and joined() else None
         if settings.compile:
             compiled(problem.network, self.device)
         self.state = State()
         self.clock = Clock(self.device)
         self.stepper = Stepper(problem, self.settings, seed, self.total, self.steps, self.world, self.clock)
         checkpoints = Checkpoints(work / "checkpoints", fingerprint(problem, self.settings, seed))
-        self.keeper = Keeper(problem.network, self.stepper.optimiser, checkpoints, self.world, settings.shard)
+        self.keeper = Keeper(problem.network, self.stepper.optimiser, checkpoints, self.world)
         self.memory = memory or PeakMemory(self.device)
         self.machine: Utilisation = {}
         # mps has no float64

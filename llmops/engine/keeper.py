@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 from llmops.engine.checkpoint import Background, Checkpoints, read_tensors, snapshot, write_tensors
 from llmops.engine.optim import blank_optimiser_tensors, optimiser_tensors, restore_optimiser
-from llmops.engine.parallel import World
+from llmops.engine.parallel import World, is_spread
 from llmops.engine.shards import read_shards, write_shards
 
 NETWORK = "network."
 
 
 class Keeper:
-    """The checkpoints of one network and its optimiser. `spread` says that they lie in parts on all processes, who then
+    """The checkpoints of one network and its optimiser. Where they lie in parts on all processes (`spread`), these
     write and read together; otherwise the first process writes, in a thread, while training goes on."""
 
     def __init__(
-        self, network: nn.Module, optimiser: torch.optim.AdamW, checkpoints: Checkpoints, world: World, spread: bool
+        self, network: nn.Module, optimiser: torch.optim.AdamW, checkpoints: Checkpoints, world: World
     ) -> None:
-        self.network, self.optimiser, self.checkpoints = network, optimiser, checkpoints
-        self.world, self.spread = world, spread
+        self.network, self.optimiser, self.checkpoints, self.world = network, optimiser, checkpoints, world
+        self.spread = any(map(is_spread, network.parameters()))
         self.background = Background()
 
     @property

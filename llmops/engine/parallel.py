@@ -70,7 +70,12 @@ class World:
 
 def world() -> World:
     """The processes that train together: those that `join` brought together, or this one alone."""
-    return World(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else World()
+    return World(dist.get_rank(), dist.get_world_size()) if joined() else World()
+
+
+def joined() -> bool:
+    """Whether this process belongs to some that torchrun started, if only to itself."""
+    return bool(dist.is_initialized())
 
 
 def join() -> World:
@@ -84,7 +89,7 @@ def join() -> World:
 
 def leave() -> None:
     """Part from the others."""
-    if dist.is_initialized():
+    if joined():
         dist.destroy_process_group()
 
 

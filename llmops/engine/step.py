@@ -14,7 +14,7 @@ from llmops.engine.config import FitSection
 from llmops.engine.device import seed_step
 from llmops.engine.memory import held_mb, limit_mb
 from llmops.engine.optim import clip, course, make_optimiser, parameter_groups, set_rate
-from llmops.engine.parallel import World, replicated
+from llmops.engine.parallel import World, is_spread, replicated
 from llmops.engine.precision import computing
 from llmops.engine.state import Trainable
 
@@ -43,7 +43,8 @@ class Stepper:
         groups = parameter_groups(problem.network, settings.learning_rate, problem.head_rate, settings.weight_decay)
         self.optimiser = make_optimiser(groups, self.device)
         self.trained = [value for value in problem.network.parameters() if value.requires_grad]
-        self.forward = Forward(problem) if settings.shard else replicated(Forward(problem))
+        step = Forward(problem)
+        self.forward = step if any(map(is_spread, self.trained)) else replicated(step)
         self.parts = 1
 
     def take(self, rows: np.ndarray, step: int) -> Tensor:

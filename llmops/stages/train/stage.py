@@ -12,6 +12,7 @@ from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Metric, Places, Task
 from llmops.core.report import Curve, Number, Report, Table
 from llmops.core.section import Section
+from llmops.stages.train.together import train_together, wanted
 
 SCHEDULING = ("checkpoint_every_s", "processes")
 """Settings that change nothing in the result."""
@@ -41,9 +42,8 @@ class TrainStage:
 
     def run(self, job: Job) -> Report:
         """Train, write model/, and set what happened beside what need foresaw."""
-        learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
-        result = learner.train(job.inputs["dataset"], job.room.work, job.room)
-        learner.save(job.room.out / "model")
+        processes = wanted(job.sections["train"])
+        result = train_together(job, processes) if processes else train_alone(job)
         write_json(job.room.out / "model" / "history.json", told_history(result))
         brief = read_brief(job.inputs.get("brief"))
         numbers = figures(result, brief)
@@ -55,6 +55,14 @@ class TrainStage:
             curves=curves(result, metric.name),
             warnings=warnings(metric, result, numbers),
         )
+
+
+def train_alone(job: Job) -> dict[str, Any]:
+    """Train in this process; out/model is saved."""
+    learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
+    result = learner.train(job.inputs["dataset"], job.room.work, job.room)
+    learner.save(job.room.out / "model")
+    return result
 
 
 def starting_point(model: Any) -> list[Path]:
