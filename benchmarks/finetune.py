@@ -15,6 +15,10 @@ weights at the end; seconds count from rows in memory to the trained model. Ways
 MiniLM for banking77 and imdb_sample (cut at 256 tokens); for chn_sentiment the same small Transformer from scratch.
 --rows takes so many training rows, for rates; all rows give accuracies. --seeds 1 2 3 repeats with each. The median
 of rows per second, of ratios within a turn, of peak memory, and accuracies are printed; the last line is JSON.
+
+--time-to 0.925 asks how long each way takes to that accuracy: it trains with every learning rate and number of epochs of
+a grid, chooses by validation alone, and reads the test set once for each seed of the choice. --jobs runs some at once,
+for machines where only the epochs count (a GPU; seconds of an epoch come from the rates above).
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,6 +285,49 @@ def run(way: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     return found
 
 
+def time_to(asked: argparse.Namespace) -> dict[str, Any]:
+    """For each way the fewest epochs, at the best of the learning rates by mean validation accuracy over the seeds, with
+    which mean validation accuracy and then mean test accuracy reach the target."""
+    seeds = asked.seeds or [SEED]
+    plan = [
+        (way, e, rate, seed) for way in asked.ways for e in asked.grid_epochs for rate in asked.rates for seed in seeds
+    ]
+
+    def do(way: str, epochs: int, rate: float, seed: int) -> dict[str, Any]:
+        found = run(way, argparse.Namespace(**(vars(asked) | {"epochs": epochs, "rate": rate})), seed)
+        say(f"{epochs} epochs at {rate:g}, seed {seed}  {line(found)}")
+        return found
+
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        runs = dict(zip(plan, pool.map(lambda one: do(*one), plan), strict=True))
+    table: dict[str, Any] = {}
+    for way in asked.ways:
+        for epochs in asked.grid_epochs:
+            means = {
+                rate: statistics.mean(
+                    max(e["valid"] for e in runs[way, epochs, rate, seed]["epochs"]) for seed in seeds
+                )
+                for rate in asked.rates
+            }
+            rate = max(means, key=lambda one: means[one])
+            chosen = [runs[way, epochs, rate, seed] for seed in seeds]
+            table.setdefault(way, []).append(
+                {
+                    "epochs": epochs,
+                    "rate": rate,
+                    "valid": round(means[rate], 4),
+                    "test": [round(one["test"], 4) for one in chosen],
+                    "test_mean": round(statistics.mean(one["test"] for one in chosen), 4),
+                    "seconds": round(statistics.median(one["seconds"] for one in chosen), 1),
+                }
+            )
+    reached = {
+        way: next((r for r in rows if r["valid"] >= asked.time_to and r["test_mean"] >= asked.time_to), None)
+        for way, rows in table.items()
+    }
+    return {"data": asked.data, "target": asked.time_to, "seeds": seeds, "reached": reached, "grid": table}
+
+
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -331,11 +379,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--model", help="a folder or name instead of the setting's model")
     parser.add_argument("--more", default="{}", help="more settings of the engine, JSON")
+    parser.add_argument("--time-to", type=float)
+    parser.add_argument("--rates", type=float, nargs="*", default=[1.5e-4, 3e-4, 6e-4])
+    parser.add_argument("--grid-epochs", type=int, nargs="*", default=[2, 3, 4])
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=SEED, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         say(json.dumps(one(asked)))
+        return
+    if asked.time_to:
+        say(json.dumps(time_to(asked)))
         return
     runs = []
     for seed in asked.seeds or [SEED] * asked.turns:
