@@ -16,9 +16,9 @@ MiniLM for banking77 and imdb_sample (cut at 256 tokens); for chn_sentiment the 
 --rows takes so many training rows, for rates; all rows give accuracies. --seeds 1 2 3 repeats with each. The median
 of rows per second, of ratios within a turn, of peak memory, and accuracies are printed; the last line is JSON.
 
---time-to 0.925 asks how long each way takes to that accuracy: it trains with every learning rate and number of epochs of
-a grid, chooses by validation alone, and reads the test set once for each seed of the choice. --jobs runs some at once,
-for machines where only the epochs count (a GPU; seconds of an epoch come from the rates above).
+--time-to 0.925 asks how long each way takes to that accuracy: it trains with every learning rate and number of epochs
+of a grid, chooses by validation alone, and reads the test set once for each seed of the choice. --jobs runs some at
+once, for machines where only the epochs count (a GPU; seconds of an epoch come from the rates above).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,8 @@ def trainer(
 
 def theirs(setting: Setting, splits: dict[str, Rows], train: dict[str, Any], classes: int) -> tuple[Any, Any]:
     """(network, tokenizer): a pretrained model with transformers' own head, or the engine's small Transformer."""
+    import torch
+
     from llmops.nets.pretrained import find
     from llmops.tasks.text_classification.config import TextTrainSection
 
@@ -220,8 +223,7 @@ def theirs(setting: Setting, splits: dict[str, Rows], train: dict[str, Any], cla
         place = find(train["model"])
         raw = Tokenizer.from_file(str(place / "tokenizer.json"))
         raw.no_padding()
-        return AutoModelForSequenceClassification.from_pretrained(place, num_labels=classes), raw
-    import torch
+        return AutoModelForSequenceClassification.from_pretrained(place, num_labels=classes, dtype=torch.float32), raw
     from torch.nn import functional
 
     from llmops.tasks.text_classification.networks import architecture, fresh_network
@@ -283,49 +285,6 @@ def run(way: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
         raise SystemExit(f"{way} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def time_to(asked: argparse.Namespace) -> dict[str, Any]:
-    """For each way the fewest epochs, at the best of the learning rates by mean validation accuracy over the seeds, with
-    which mean validation accuracy and then mean test accuracy reach the target."""
-    seeds = asked.seeds or [SEED]
-    plan = [
-        (way, e, rate, seed) for way in asked.ways for e in asked.grid_epochs for rate in asked.rates for seed in seeds
-    ]
-
-    def do(way: str, epochs: int, rate: float, seed: int) -> dict[str, Any]:
-        found = run(way, argparse.Namespace(**(vars(asked) | {"epochs": epochs, "rate": rate})), seed)
-        say(f"{epochs} epochs at {rate:g}, seed {seed}  {line(found)}")
-        return found
-
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        runs = dict(zip(plan, pool.map(lambda one: do(*one), plan), strict=True))
-    table: dict[str, Any] = {}
-    for way in asked.ways:
-        for epochs in asked.grid_epochs:
-            means = {
-                rate: statistics.mean(
-                    max(e["valid"] for e in runs[way, epochs, rate, seed]["epochs"]) for seed in seeds
-                )
-                for rate in asked.rates
-            }
-            rate = max(means, key=lambda one: means[one])
-            chosen = [runs[way, epochs, rate, seed] for seed in seeds]
-            table.setdefault(way, []).append(
-                {
-                    "epochs": epochs,
-                    "rate": rate,
-                    "valid": round(means[rate], 4),
-                    "test": [round(one["test"], 4) for one in chosen],
-                    "test_mean": round(statistics.mean(one["test"] for one in chosen), 4),
-                    "seconds": round(statistics.median(one["seconds"] for one in chosen), 1),
-                }
-            )
-    reached = {
-        way: next((r for r in rows if r["valid"] >= asked.time_to and r["test_mean"] >= asked.time_to), None)
-        for way, rows in table.items()
-    }
-    return {"data": asked.data, "target": asked.time_to, "seeds": seeds, "reached": reached, "grid": table}
 
 
 def say(text: str) -> None:

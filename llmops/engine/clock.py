@@ -27,7 +27,8 @@ class Clock:
 
     def start(self, step: int) -> None:
         """A step begins; the first lap is measured from here."""
-        self._counted = step % self._every == 0
+        # not the first step, which sets things up
+        self._counted = step % self._every == self._every // 2
         if self._counted:
             synchronise(self._device)
             self._since = time.perf_counter()

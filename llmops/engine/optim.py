@@ -93,7 +93,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
     for index, value in enumerate(values):
         prefix = f"optimiser.{index}."
         state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        # the step counter stays where it was saved (the CPU); copies, so that memory is aligned as in a fresh run
+        # copies, so that memory is aligned as in a fresh run; a fused step counts on the device, others on the CPU
+        fused = optimiser.defaults["fused"]
         optimiser.state[value] = {
-            what: t.clone() if what == "step" else t.to(value.device, copy=True) for what, t in state.items()
+            what: t.to(value.device if fused or what != "step" else "cpu", copy=True) for what, t in state.items()
         }
