@@ -287,6 +287,45 @@ def run(way: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     return found
 
 
+def time_to(asked: argparse.Namespace) -> dict[str, Any]:
+    """For each way the fewest epochs with which it reaches the target: by validation accuracy of the first seed at the
+    best of the learning rates, and then by the mean test accuracy of all seeds."""
+    first, *others = asked.seeds or [SEED]
+
+    def do(one: tuple[str, int, float, int]) -> dict[str, Any]:
+        way, epochs, rate, seed = one
+        found = run(way, argparse.Namespace(**(vars(asked) | {"epochs": epochs, "rate": rate})), seed)
+        say(f"{epochs} epochs at {rate:g}, seed {seed}  {line(found)}")
+        return found
+
+    def all_of(plan: list[tuple[str, int, float, int]]) -> dict[tuple[str, int, float, int], dict[str, Any]]:
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            return dict(zip(plan, pool.map(do, plan), strict=True))
+
+    pairs = list(product(asked.ways, asked.grid_epochs))
+    runs = all_of([(way, epochs, rate, first) for way, epochs in reversed(pairs) for rate in asked.rates])
+
+    def valid(way: str, epochs: int, rate: float) -> float:
+        return float(max(epoch["valid"] for epoch in runs[way, epochs, rate, first]["epochs"]))
+
+    best = {(way, e): max(asked.rates, key=lambda rate, w=way, e=e: valid(w, e, rate)) for way, e in pairs}  # type: ignore[misc]
+    runs |= all_of([(way, e, best[way, e], seed) for way, e in reversed(pairs) for seed in others])
+    table: dict[str, list[dict[str, Any]]] = {way: [] for way in asked.ways}
+    for way, epochs in pairs:
+        rate = best[way, epochs]
+        chosen = [runs[way, epochs, rate, seed] for seed in (first, *others)]
+        figures = {"epochs": epochs, "rate": rate, "valid": round(valid(way, epochs, rate), 4)}
+        tests = [one["test"] for one in chosen]
+        figures |= {"test": [round(test, 4) for test in tests], "test_mean": round(statistics.mean(tests), 4)}
+        table[way].append(figures | {"seconds": round(statistics.median(one["seconds"] for one in chosen), 1)})
+    goal = asked.time_to
+    reached = {
+        way: next((row for row in rows if row["valid"] >= goal and row["test_mean"] >= goal), None)
+        for way, rows in table.items()
+    }
+    return {"data": asked.data, "target": goal, "seeds": [first, *others], "reached": reached, "grid": table}
+
+
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
