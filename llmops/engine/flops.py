@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from llmops.engine.precision import machine_rate
 from llmops.engine.state import State
-from llmops.engine.step import Stepper
+from llmops.engine.step import Stepper, ran_out
 
 aten = torch.ops.aten
 
@@ -45,7 +45,17 @@ matrix product on all processes' devices), utilisation: the one as a share of th
 
 
 def utilisation(stepper: Stepper, batches: Sequence[np.ndarray], state: State) -> Utilisation:
-    """How much of the machine a training used; counts the operations of one batch of usual size. Weights stay."""
+    """How much of the machine a training used; counts the operations of one batch of usual size. Weights stay. Nothing
+    where memory is too short to find out."""
+    try:
+        return measured(stepper, batches, state)
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        return {}
+
+
+def measured(stepper: Stepper, batches: Sequence[np.ndarray], state: State) -> Utilisation:
     rows = sorted(batches, key=stepper.problem.cells)[len(batches) // 2]
     done = stepper.world.size * counted(lambda: stepper.gradient(rows, 0))
     stepper.optimiser.zero_grad(set_to_none=True)
