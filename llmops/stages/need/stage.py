@@ -24,7 +24,7 @@ class NeedStage:
     """See the module."""
 
     name = "need"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         prepare: Any = sections["prepare"]

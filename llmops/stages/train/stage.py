@@ -27,7 +27,7 @@ class TrainStage:
     """Trains the task's learner with the settings of `train:`."""
 
     name = "train"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}
