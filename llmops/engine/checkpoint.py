@@ -76,13 +76,13 @@ class Checkpoints:
         return all(path.exists() and tree_digest(path) == digest for path, digest in paths)
 
     def forget(self) -> None:
-        """Delete old checkpoints, and weights that no kept one points to."""
-        for path in self.newest_first()[KEPT:]:
+        """Delete old checkpoints, torn ones and those of another training, and weights that no kept one points to."""
+        found = [(path, self.read(path)) for path in self.newest_first()]
+        kept = [(path, body) for path, body in found if body is not None][:KEPT]
+        for path in {path for path, _ in found} - {path for path, _ in kept}:
             path.unlink()
-        named = set()
-        for path in self.newest_first():
-            body = self.read(path) or {"state": {}}
-            named |= {body.get("name"), (body["state"].get("best_file") or {}).get("name")}
+        named = {body["name"] for _, body in kept}
+        named |= {body["state"]["best_file"]["name"] for _, body in kept if body["state"].get("best_file")}
         for path in [*self.folder.glob("*.safetensors"), *self.folder.glob("*.shards")]:
             if path.name not in named:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
