@@ -7,13 +7,13 @@ from pathlib import Path
 
 from llmops.core.protocols import Job, Metric
 from llmops.core.report import Report
-from llmops.stages.train.stage import TrainStage, headline, warnings
+from llmops.stages.train.stage import TrainStage, foreseen_peak, headline, warnings
 from llmops.tasks import find
 from tests.rooms import FakeRoom, places_in
 from tests.words import TASK, dataset, settings
 
 TASK_KIND = find("text-classification")
-ESTIMATE = {"train_s": 2.0, "train_s_upper": 1e6, "epoch_s": 0.5, "peak_memory_mb": 500.0}
+ESTIMATE = {"train_s": 2.0, "train_s_upper": 1e6, "epoch_s": 0.5, "peak_memory_mb": 50_000.0}
 
 
 def job_in(folder: Path, **changes: object) -> Job:
@@ -35,7 +35,7 @@ def test_train_writes_the_model_and_sets_actual_beside_predicted(tmp_path: Path)
     assert numbers["baseline_valid"] == 0.5
     assert numbers["predicted_s"] == 2.0
     assert numbers["predicted_epoch_s"] == 0.5
-    assert numbers["predicted_peak_memory_mb"] == 500.0
+    assert numbers["predicted_peak_memory_mb"] == 50_000.0
     assert numbers["took_s"] > 0  # type: ignore[operator]
     assert 0 < numbers["epoch_s"] <= numbers["took_s"] / 3  # type: ignore[operator]
     epochs = next(table for table in report.tables if table.title == "Epochs")
@@ -110,3 +110,10 @@ def test_a_local_model_counts_by_its_contents(tmp_path: Path) -> None:
     blocks = {"task": TASK, "train": settings(model=str(tmp_path))}
     assert list(stage.depends(blocks, TASK_KIND, places).files) == [tmp_path]
     assert list(stage.depends({"task": TASK, "train": settings()}, TASK_KIND, places).files) == []
+
+
+def test_the_foreseen_peak_counts_what_the_process_holds_already() -> None:
+    estimate = {"peak_memory_mb": 900.0, "training_memory_mb": 400.0}
+    assert foreseen_peak(estimate, 300.0) == 900.0, "a fresh process loads its libraries yet"
+    assert foreseen_peak(estimate, 700.0) == 1100.0
+    assert foreseen_peak({}, 700.0) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 from contextlib import suppress
@@ -60,6 +62,15 @@ def held_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated()) / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def settled_mb(device: torch.device) -> float:
+    """What is held when all that has been freed is given back to the system, which C libraries do of themselves only
+    now and then."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return held_mb(device)
 
 
 def limit_mb(device: torch.device) -> float:

@@ -12,7 +12,8 @@ from llmops.core.section import Section
 from llmops.stages.need.config import NeedSection
 
 Estimate = dict[str, float]
-"""train_s, train_s_upper, epoch_s, tune_s, peak_memory_mb, memory_limit_mb, parameters, disk_mb, rows_per_s ..."""
+"""train_s, train_s_upper, epoch_s, tune_s, peak_memory_mb, training_memory_mb, memory_limit_mb, parameters,
+disk_mb ..."""
 
 Source = Path | list[dict[str, Any]]
 """What a learner probes: a data set's folder, or rows that it encodes itself."""
@@ -25,17 +26,24 @@ def foresee(job: Job, source: Source, seconds: float) -> Estimate:
     tune: Any = job.sections.get("tune")
     largest = largest_batch(tune, train)
     if largest is not None:
-        found["peak_memory_mb"] = max(
-            found["peak_memory_mb"], _probe(job, largest, source, seconds / 2)["peak_memory_mb"]
-        )
+        other = _probe(job, largest, source, seconds / 2)
+        found |= {name: max(found[name], other[name]) for name in ("peak_memory_mb", "training_memory_mb")}
     if tune is not None:
         found["disk_mb"] *= 2  # a trial's checkpoints, and the best trial's model
     return {**found, "tune_s": tuning_s(tune, found)}
 
 
 def _probe(job: Job, train: Section, source: Source, seconds: float) -> Estimate:
+    """What the learner's probe tells, and training_memory_mb: of its peak, what training added to what the process held
+    anyway (libraries)."""
+    from llmops.engine.device import choose_device
+    from llmops.engine.memory import settled_mb
+
     learner: Any = job.task.learner(job.sections["task"], train, job.seed)
-    return {name: float(value) for name, value in learner.probe(source, seconds, job.room).items()}
+    found = {name: float(value) for name, value in learner.probe(source, seconds, job.room).items()}
+    del learner
+    settled = settled_mb(choose_device(getattr(train, "device", "cpu")))
+    return {**found, "training_memory_mb": max(0.0, found["peak_memory_mb"] - settled)}
 
 
 def largest_batch(tune: Any, train: Any) -> Section | None:

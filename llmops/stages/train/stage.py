@@ -43,10 +43,11 @@ class TrainStage:
     def run(self, job: Job) -> Report:
         """Train, write model/, and set what happened beside what need foresaw."""
         processes = wanted(job.sections["train"])
+        held_mb = held_before(job)
         result = train_together(job, processes) if processes else train_alone(job)
         write_json(job.room.out / "model" / "history.json", told_history(result))
         brief = read_brief(job.inputs.get("brief"))
-        numbers = figures(result, brief)
+        numbers = figures(result, brief, held_mb)
         metric = job.task.metric(job.sections["task"])
         return Report(
             headline=headline(metric, result, brief),
@@ -85,7 +86,22 @@ def read_brief(path: Path | None) -> dict[str, Any]:
     return brief
 
 
-def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
+def held_before(job: Job) -> float:
+    """Memory that this process, or the GPU, holds before the training, in MB."""
+    from llmops.engine.device import choose_device
+    from llmops.engine.memory import settled_mb
+
+    return settled_mb(choose_device(getattr(job.sections["train"], "device", "cpu")))
+
+
+def foreseen_peak(estimate: Mapping[str, float], held_mb: float) -> float | None:
+    """The peak that need foresaw, in a process that holds `held_mb` already."""
+    if "peak_memory_mb" not in estimate:
+        return None
+    return max(estimate["peak_memory_mb"], held_mb + estimate.get("training_memory_mb", 0.0))
+
+
+def figures(result: dict[str, Any], brief: dict[str, Any], held_mb: float = 0.0) -> dict[str, Number]:
     """The numbers of the report: metrics on validation, the baseline, and predicted beside actual."""
     numbers: dict[str, Number] = {
         (name if name.startswith("valid_") else f"valid_{name}"): value for name, value in result["metrics"].items()
@@ -102,7 +118,10 @@ def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
     # the history's seconds leave the set-up out
     epoch_s = result["history"][-1]["seconds"] / result["epochs"]
     numbers |= {"epoch_s": epoch_s, "predicted_epoch_s": estimate.get("epoch_s")}
-    numbers |= {"peak_memory_mb": result["peak_memory_mb"], "predicted_peak_memory_mb": estimate.get("peak_memory_mb")}
+    numbers |= {
+        "peak_memory_mb": result["peak_memory_mb"],
+        "predicted_peak_memory_mb": foreseen_peak(estimate, held_mb),
+    }
     numbers["parameters"] = result["parameters"]
     return {**numbers, **result["machine"]}
 
