@@ -10,7 +10,7 @@ import difflib
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,8 +119,7 @@ def open_project(path: Path, overrides: Sequence[str] = ()) -> Project:
         config = cls.model_validate(document.data)
     except ValidationError as error:
         mistakes = [_mistake(document, cls, dict(found)) for found in error.errors(include_url=False)]
-        unique = list({(at, mistake.what): (at, mistake) for at, mistake in mistakes}.values())
-        in_order = sorted(unique, key=lambda pair: _order(document, pair[0]))
+        in_order = sorted(_merged(mistakes), key=lambda pair: _order(document, pair[0]))
         raise ConfigError(str(path), [mistake for _, mistake in in_order]) from None
     return Project(document, config, task)
 
@@ -161,6 +160,20 @@ def _mistake(document: Document, cls: type[BaseModel], found: dict[str, Any]) ->
     value = found.get("input")
     held = f" is {value!r}" if isinstance(value, str | int | float | bool) else ""
     return at, Mistake(f"`{dotted}`{held}: {said[0].lower()}{said[1:]}", where, shown, see)
+
+
+def _merged(mistakes: list[tuple[KeyPath, Mistake]]) -> list[tuple[KeyPath, Mistake]]:
+    """One mistake for a value that none of several allowed kinds fits; none twice."""
+    found: dict[tuple[KeyPath, str], Mistake] = {}
+    for at, mistake in mistakes:
+        subject, colon, said = mistake.what.partition(": ")
+        key = (at, subject) if colon else (at, mistake.what)
+        before = found.get(key)
+        if before is None:
+            found[key] = mistake
+        elif said not in before.what:
+            found[key] = replace(before, what=f"{before.what}, or {said}")
+    return [(at, mistake) for (at, _), mistake in found.items()]
 
 
 def _follow(

@@ -31,6 +31,8 @@ def changed(old: str, new: str) -> str:
 
 
 CASES = [
+    # a value that may be of two kinds is told once
+    Case("no batch size", "check CONFIG --set train.batch_size=0", 3, ("1 mistake", "or equal to 1, or", "'auto'")),
     # 2: the command line
     Case("unknown command", "retrain CONFIG", 2, ("No such command",)),
     Case("no config given", "train", 2, ("CONFIG",)),

@@ -36,3 +36,7 @@ def test_what_does_not_exist_has_a_hint(key: str, task: str | None, do: str) -> 
     with pytest.raises(UsageError) as caught:
         explain_key(key, task)
     assert do in caught.value.mistakes[0].do
+
+
+def test_a_number_or_a_word_is_told_with_the_numbers_bounds() -> None:
+    assert "train.batch_size: whole number (>= 1, <= 65536) | auto, default 32" in explain_key("train.batch_size")

@@ -78,7 +78,7 @@ def _block(key: str, cls: type[BaseModel]) -> str:
 def _field(name: str, field: FieldInfo, full: bool) -> str:
     inner = sections_in(field.annotation)
     kind = "a block" if inner else _kind(field.annotation)
-    bounds = _bounds(field)
+    bounds = _bounds(field.metadata)
     default = "" if inner else f", default {_default(field)}"
     said = "\n".join(f"    {line.strip()}" for line in (field.description or "").splitlines())
     more = f"\n    see: llmops explain ...{name}" if inner and full else ""
@@ -91,6 +91,8 @@ def _kind(annotation: Any) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return " | ".join(str(value) for value in typing.get_args(annotation))
     args = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _kind(args[0]) + "".join(_bounds(rule.metadata) for rule in args[1:] if isinstance(rule, FieldInfo))
     if typing.get_origin(annotation) is list:
         return "list of " + " or ".join(_kind(arg) for arg in args)
     if args:
@@ -99,11 +101,11 @@ def _kind(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _bounds(field: FieldInfo) -> str:
+def _bounds(rules: list[Any]) -> str:
     signs = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
     found = [
         f"{signs[type(rule).__name__]} {getattr(rule, type(rule).__name__.lower())}"
-        for rule in field.metadata
+        for rule in rules
         if type(rule).__name__ in signs
     ]
     return f" ({', '.join(found)})" if found else ""
