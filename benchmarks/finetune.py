@@ -39,6 +39,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from llmops.core.threads import WAITING
+
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 SEED = 1
 Rows = list[dict[str, str]]
@@ -280,6 +282,8 @@ def run(way: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
         value = getattr(asked, name)
         command += [f"--{name}", str(value)] if value is not None else []
     place = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
+    # as the command line does before torch is loaded; Trainer's users have what torch does by itself
+    place |= WAITING if way.startswith("engine") else {}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | place)
     if done.returncode:
         raise SystemExit(f"{way} failed:\n{done.stderr[-3000:]}")

@@ -14,6 +14,7 @@ import typer
 from llmops import __version__
 from llmops.core.console import Console
 from llmops.core.errors import LlmopsError
+from llmops.core.threads import wait_asleep
 from llmops.loop import LOOP
 
 app = typer.Typer(
@@ -298,6 +299,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="print the 
 
 def main() -> None:
     """The entry point of the `llmops` command."""
+    wait_asleep()
     app()
 
 
