@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 WAITING = {"GOMP_SPINCOUNT": "0"}
-"""OpenMP's threads would spin at the end of every product, which with a second busy process slows a training to a quarter
-or less of its share (docs/performance.md). Read when torch is loaded."""
+"""OpenMP's threads would spin at the end of every product, which with a second busy process slows a training to a third
+of its share (docs/performance.md). Read when torch is loaded."""
 
 
 def wait_asleep() -> None:
-    """Set `WAITING` for this process and those it starts, unless the user has said otherwise. Before torch is loaded."""
+    """Set `WAITING` for this process and those it starts, unless a user has said otherwise; before torch is loaded."""
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
