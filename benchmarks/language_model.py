@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "schedule": "cosine",
     "warmup": 0.05,
     "weight_decay": 0.1,
+    "precision": "float32",
 }
 SEED = 1
 SHORT, TURNS = 50, 6
@@ -118,9 +119,9 @@ def engine(text: Text, steps: int, whole: bool, folder: Path) -> tuple[float, An
         assert len(state.history) == 2, "the held-out part must be read twice"
     else:
         loop = Loop(problem, settings, SEED, folder, Room(folder))
-        loop.network.train()
+        net.train()
         for rows in problem.plan(BATCH, SEED, 1)[:steps]:
-            loop.note_point(loop.step(rows))
+            loop.note_point(rows, loop.step(rows))
     return time.perf_counter() - began, net
 
 

@@ -8,6 +8,10 @@ from typing import Any
 
 from llmops.core.protocols import Places
 
+FORESEEN = {"epoch_s", "train_s", "train_s_upper", "rows_per_s", "tokens_per_s"}
+FORESEEN |= {"peak_memory_mb", "memory_limit_mb", "disk_mb", "parameters"}
+"""What a learner's probe tells."""
+
 
 @dataclass
 class FakeProgress:

@@ -36,7 +36,7 @@ from llmops.tasks.answering.phrasing import Phraser
 from llmops.tasks.answering.ranking import best_first, blend, figures, ranks
 from llmops.tasks.answering.truth import right_entries, truth
 from tests import tiny_answering as tiny
-from tests.rooms import FakeRoom, places_in
+from tests.rooms import FORESEEN, FakeRoom, places_in
 
 TASK = Answering()
 ROOT = Path(__file__).parent.parent
@@ -355,7 +355,7 @@ def test_hard_negatives_are_wrong_and_look_right(world: World) -> None:
 def test_a_probe_foresees_the_training(world: World, tmp_path: Path, method: str) -> None:
     section = world.settings.model_copy(update={"method": method})
     told = TASK.learner(world.section, section, 1).probe(world.dataset, 0.2, FakeRoom(tmp_path))  # type: ignore[attr-defined]
-    assert set(told) == {"epoch_s", "train_s", "train_s_upper", "peak_memory_mb", "parameters", "disk_mb", "rows_per_s"}
+    assert set(told) == FORESEEN
     assert 0 < told["epoch_s"] < told["train_s"] < told["train_s_upper"]
     assert told["parameters"] == world.told["parameters"]
 

@@ -422,7 +422,9 @@ def test_a_full_queue_is_a_429_that_clients_wait_for(tmp_path: Path) -> None:
     stepper = Parrot(slots=1)
     with served(tmp_path, stepper, queue=1) as server, connected(server) as client, ThreadPoolExecutor(2) as pool:
         stepper.gate.clear()
-        asking = [pool.submit(client.chat.completions.create, model="m", messages=HELLO) for _ in range(2)]
+        asking = [pool.submit(client.chat.completions.create, model="m", messages=HELLO)]
+        standin.wait_until(lambda: figures(server)["llmops_slots_active"] == 1, 10)  # or the next finds no room
+        asking.append(pool.submit(client.chat.completions.create, model="m", messages=HELLO))
         standin.wait_until(lambda: figures(server)["llmops_queue_depth"] == 1, 10)
         with pytest.raises(openai.RateLimitError) as caught:
             client.chat.completions.create(model="m", messages=HELLO)

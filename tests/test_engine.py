@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,14 +18,17 @@ import torch
 from torch import nn
 
 from llmops.core.errors import DataError, MachineError
-from llmops.engine import device
+from llmops.engine import choices, device
 from llmops.engine.batching import Rowwise, padding_share, plan_epoch, scoring_batches
 from llmops.engine.checkpoint import Checkpoints
+from llmops.engine.clock import PHASES, Clock
 from llmops.engine.config import FitSection
 from llmops.engine.fit import Diverged, fit
 from llmops.engine.optim import clip, course, make_optimiser, parameter_groups, set_rate
+from llmops.engine.parallel import World
 from llmops.engine.ragged import Ragged, first_rows, ragged
 from llmops.engine.state import State
+from llmops.engine.step import Stepper
 from tests.rooms import FakeRoom
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +63,14 @@ class Line(Rowwise):
 
 def section(**changes: Any) -> FitSection:
     return FitSection.model_validate(
-        {"epochs": 4, "learning_rate": 0.01, "batch_size": 8, "checkpoint_every_s": 0, **changes}
+        {
+            "epochs": 4,
+            "learning_rate": 0.01,
+            "batch_size": 8,
+            "checkpoint_every_s": 0,
+            "precision": "float32",
+            **changes,
+        }
     )
 
 
@@ -163,13 +174,13 @@ def test_an_absent_device_is_a_machine_error() -> None:
         device.choose_device("cuda")
 
 
-def test_random_state_survives_json() -> None:
-    device.seed_everything(5)
-    state = json.loads(json.dumps(device.random_state()))
-    drawn = [(torch.rand(2).tolist(), np.random.rand(), random.random())]
-    device.restore_random_state(state)
-    drawn.append((torch.rand(2).tolist(), np.random.rand(), random.random()))
-    assert drawn[0] == drawn[1]
+def test_a_step_draws_what_its_number_says() -> None:
+    def drawn(*numbers: int) -> list[float]:
+        device.seed_step(*numbers)
+        return [*torch.rand(2).tolist(), np.random.rand(), random.random()]
+
+    assert drawn(5, 7, 0) == drawn(5, 7, 0)
+    assert len({drawn(*numbers)[0] for numbers in ((5, 7, 0), (5, 8, 0), (6, 7, 0), (5, 7, 1))}) == 4
 
 
 def test_training_learns_tells_and_keeps_the_best_epoch(tmp_path: Path) -> None:
@@ -349,3 +360,124 @@ def test_kill_9_many_times_changes_no_bit(tmp_path: Path) -> None:
         assert -signal.SIGKILL in kills
         assert run_killed(folder, 0) == 0
         assert equal(load_file(folder / "final.safetensors"), weights(whole))
+
+
+class Greedy(Line):
+    """Each row of a batch takes 80 MB."""
+
+    def loss(self, rows: np.ndarray) -> torch.Tensor:
+        wide = self.x[rows].repeat(1, 5_000_000)
+        return super().loss(rows) + 0.0 * wide[:, :1].sum()
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+import psutil
+from tests.test_engine import Greedy, train
+train(Path(sys.argv[1]) / "first", epochs=1)  # all that is loaded on the way
+room_for = int(float(sys.argv[2]) * 1e6)
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + room_for,) * 2)
+from llmops.core.errors import MachineError
+try:
+    problem, state, room = train(Path(sys.argv[1]) / "short", Greedy(), epochs=2)
+except MachineError as error:
+    print(error.mistakes[0].what, error.mistakes[0].do)
+else:
+    print(state.parts, len(state.history), room.said)
+"""
+
+
+def short_of_memory(folder: Path, room_mb: int) -> str:
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(folder), str(room_mb)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")
+def test_memory_that_runs_out_halves_the_batch_and_the_training_goes_on(tmp_path: Path) -> None:
+    told = short_of_memory(tmp_path, 560)
+    assert re.match(r"[24] 2 \['memory ran out: batches are computed in [24] parts from here on", told), told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")
+def test_memory_for_not_even_one_row_is_a_machine_error_with_the_numbers(tmp_path: Path) -> None:
+    told = short_of_memory(tmp_path, 60)
+    assert re.match(r"Memory ran out at a batch of \d+: [\d,]+ MB are held, the device has [\d,]+ MB", told), told
+    assert "train.batch_size" in told
+
+
+def test_pieces_of_a_batch_have_its_gradient() -> None:
+    def gradient(parts: int) -> torch.Tensor:
+        problem = Line()
+        problem.network.eval()
+        loop = Stepper(problem, section(), 3, 10, 8, World(), Clock(torch.device("cpu")))
+        loop.parts = parts
+        loss = loop.gradient(np.arange(10), 0)
+        found = [value.grad.flatten() for value in problem.network.parameters() if value.grad is not None]
+        return torch.cat([*found, loss[None]])
+
+    assert torch.allclose(gradient(1), gradient(4), atol=1e-6)
+    assert torch.allclose(gradient(1), gradient(16), atol=1e-6)
+
+
+def test_every_row_counts_the_same_in_batches_of_any_size() -> None:
+    """The gradients of an epoch's batches, taken together, are the gradient of all rows' mean, as often as there are
+    steps."""
+    problem = Line()
+    problem.network.eval()
+    stepper = Stepper(problem, section(), 3, 10, problem.steps(8), World(), Clock(torch.device("cpu")))
+    batches = problem.plan(8, 3, 1)
+    assert len({len(rows) for rows in batches}) > 1
+    for rows in batches:
+        stepper.gradient(rows, 0)
+    summed = [value.grad.clone() for value in problem.network.parameters() if value.grad is not None]
+    problem.network.zero_grad()
+    (problem.loss(np.arange(ROWS)) * len(batches)).backward()
+    for value, sum_ in zip(problem.network.parameters(), summed, strict=True):
+        assert value.grad is not None
+        assert torch.allclose(value.grad, sum_, atol=1e-5)
+
+
+def test_a_batch_size_is_chosen_once_and_kept_for_a_resume(tmp_path: Path) -> None:
+    _, state, room = train(tmp_path, batch_size="auto")
+    assert room.said[0].startswith(f"batch size {state.machine['batch_size']} (tokens/s by size: 8: ")
+    (room.work / "choices.json").write_text(json.dumps({"batch_size": 16}))
+    _, again, other = train(tmp_path, batch_size="auto")
+    assert again.machine["batch_size"] == 16 and not other.said, "another size is another training"
+    assert again.history[0]["learning_rate"] < 0.01 * math.sqrt(16 / 32)
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "limit_mb", lambda device: 1.0)
+    with pytest.raises(MachineError, match=r"A batch of 8 rows takes about [\d,]+ MB; 1 MB may be used"):
+        train(tmp_path, batch_size="auto")
+
+
+def test_precision_goes_by_real_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "bfloat16_gain", lambda kind: 9.0)
+    _, state, room = train(tmp_path, precision="auto")
+    said = next(line for line in room.said if line.startswith("computing in "))
+    gain = float(said.split("is ")[1].split()[0])
+    assert state.machine["precision"] == ("bfloat16" if gain >= choices.GAIN else "float32")
+
+
+def test_the_time_is_accounted_for(tmp_path: Path) -> None:
+    _, state, _ = train(tmp_path, epochs=6)
+    assert set(state.spent) == set(PHASES)
+    assert 0.5 * state.seconds < sum(state.spent.values()) <= 1.05 * state.seconds
+    assert state.spent["checkpoint"] > 0 and state.spent["evaluation"] > 0
+    assert [point["step"] for point in state.curve] == list(range(1, state.step + 1))
+    assert all(point["tokens_per_s"] > 0 and point["memory_mb"] > 10 for point in state.curve)
+
+
+def test_operations_are_counted_as_they_are_done(tmp_path: Path) -> None:
+    """A linear layer of 4 by 8 and one of 8 by 1 on n rows: 2 n (4 * 8 + 8) forward, twice that backward, but nothing
+    for the gradient of the input."""
+    _, state, _ = train(tmp_path)
+    problem = Line()
+    rows = sorted(problem.plan(8, 3, 1), key=problem.cells)[len(problem.plan(8, 3, 1)) // 2]
+    wanted = 2 * len(rows) * (3 * (4 * 8 + 8) - 4 * 8)
+    assert state.machine["flops_per_token"] * problem.tokens(rows) == pytest.approx(wanted)
+    assert 0 < state.machine["utilisation"] < 1

@@ -122,15 +122,16 @@ def test_a_plan_that_cannot_fit_is_refused_with_the_numbers(
 
 
 def test_memory_and_disk_of_the_machine_are_limits_too() -> None:
-    plan = {"peak_memory_mb": 500.0, "train_s": 1.0, "tune_s": 0.0, "disk_mb": 50.0}
-    estimate.refuse_what_cannot_fit(NeedSection(), plan, 501, 51)
+    plan = {"peak_memory_mb": 500.0, "memory_limit_mb": 501.0, "train_s": 1.0, "tune_s": 0.0, "disk_mb": 50.0}
+    estimate.refuse_what_cannot_fit(NeedSection(), plan, 51)
+    small = plan | {"memory_limit_mb": 499.0}
     with pytest.raises(MachineError, match="this machine has 499 MB"):
-        estimate.refuse_what_cannot_fit(NeedSection(max_memory_mb=1000), plan, 499, 51)
+        estimate.refuse_what_cannot_fit(NeedSection(max_memory_mb=1000), small, 51)
     with pytest.raises(MachineError) as refusal:
-        estimate.refuse_what_cannot_fit(NeedSection(), plan, 499, 51, length="context")
+        estimate.refuse_what_cannot_fit(NeedSection(), small, 51, length="context")
     assert "`task.context`" in refusal.value.mistakes[0].do
     with pytest.raises(MachineError, match="49 MB are free"):
-        estimate.refuse_what_cannot_fit(NeedSection(), plan, 501, 49)
+        estimate.refuse_what_cannot_fit(NeedSection(), plan, 49)
 
 
 def test_tuning_takes_its_trials_or_its_budget() -> None:

@@ -40,7 +40,13 @@ def test_train_writes_the_model_and_sets_actual_beside_predicted(tmp_path: Path)
     assert 0 < numbers["epoch_s"] <= numbers["took_s"] / 3  # type: ignore[operator]
     epochs = next(table for table in report.tables if table.title == "Epochs")
     assert [row[0] for row in epochs.rows] == [1, 2, 3]
-    assert {curve.title for curve in report.curves} == {"Loss", "accuracy on validation", "Learning rate"}
+    assert {curve.title for curve in report.curves} == {
+        "Loss",
+        "accuracy on validation",
+        "Learning rate",
+        "Throughput",
+        "Memory",
+    }
     assert all(points for curve in report.curves for points in curve.lines.values())
     assert Report.read(json.loads(json.dumps(report.plain()))).markdown("train").startswith("# train")
 

@@ -69,7 +69,7 @@ class CountingLearner:
         characters = sum(len(row["text"]) for row in rows)
         assert not isinstance(source, Path) or (source / "counts.json").is_file()
         figures = ("epoch_s", "train_s", "train_s_upper", "parameters", "disk_mb", "rows_per_s")
-        return {**dict.fromkeys(figures, 1.0), "peak_memory_mb": characters / 1e6}
+        return {**dict.fromkeys(figures, 1.0), "peak_memory_mb": characters / 1e6, "memory_limit_mb": 1e6}
 
 
 class RunningText:

@@ -1,8 +1,10 @@
-"""Which rows go together: batches of nearly equal length, shuffled by seed and epoch. No torch here."""
+"""Which rows go together: batches of like length and equally many tokens, shuffled by seed and epoch. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ class Rowwise:
 
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch."""
-        return steps_per_epoch(len(self.lengths), batch_size)
+        return steps_per_epoch(self.lengths, batch_size)
 
     def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """The batches of one epoch as arrays of row numbers."""
@@ -32,23 +34,51 @@ class Rowwise:
         """Tokens in these rows."""
         return int(self.lengths[rows].sum())
 
+    def cells(self, rows: np.ndarray) -> int:
+        """Tokens in these rows, and the padding that they are computed with."""
+        return len(rows) * int(self.lengths[rows].max())
+
+    def weight(self, rows: np.ndarray) -> float:
+        """What these rows count: the mean that `loss` takes divides by it."""
+        return float(len(rows))
+
+    def step_weight(self, rows: np.ndarray, steps: int) -> float:
+        """What a step's sum is divided by when an epoch has so many: the mean weight of a step, whatever this one's
+        rows are, so that a row counts the same in every batch."""
+        return len(self.lengths) / steps
+
+    def collate(self, rows: np.ndarray) -> Any:
+        """What `loss` takes; the rows themselves where they need no preparation."""
+        return rows
+
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """The batches of one epoch as arrays of row numbers; the same for the same arguments, on every machine.
 
-    All rows are shuffled, sorted by length without disturbing the order of equals, cut, and the batches are
-    shuffled: each row occurs once, neighbours change with every epoch, and hardly anything is padding.
+    All rows are shuffled, sorted by length without disturbing the order of equals, cut into batches of about equally
+    many tokens, and the batches are shuffled: each row occurs once, neighbours change with every epoch, and hardly
+    anything is padding.
     """
     chance = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = chance.permutation(len(lengths))
     order = order[np.argsort(lengths[order], kind="stable")]
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [batches[index] for index in chance.permutation(len(batches))]
+    batches = cut_evenly(lengths[order], steps_per_epoch(lengths, batch_size))
+    return [order[batches[index]] for index in chance.permutation(len(batches))]
 
 
-def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches `plan_epoch` makes."""
-    return -(-rows // batch_size)
+def cut_evenly(lengths: np.ndarray, parts: int) -> list[slice]:
+    """Neighbouring rows in `parts` parts of about equally many tokens, none of them empty when no row is longer than
+    a part."""
+    ends = np.cumsum(lengths)
+    middles = ends - lengths / 2
+    places = np.searchsorted(middles, np.arange(1, parts) * (ends[-1] / parts))
+    edges = [0, *places.tolist(), len(lengths)]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def steps_per_epoch(lengths: np.ndarray, batch_size: int) -> int:
+    """How many batches `plan_epoch` makes: `batch_size` rows each on average, and never less than the longest row."""
+    return max(1, min(-(-len(lengths) // batch_size), int(lengths.sum()) // int(lengths.max())))
 
 
 def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:

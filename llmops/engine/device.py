@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,28 +29,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> dict[str, Any]:
-    """The state of all generators, JSON-able."""
-    kind, keys, *rest = np.random.get_state()
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": [kind, np.asarray(keys).tolist(), *rest],
-        "torch": torch.get_rng_state().numpy().tobytes().hex(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = [one.numpy().tobytes().hex() for one in torch.cuda.get_rng_state_all()]
-    return state
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Put back what `random_state` gave, also after a trip through JSON."""
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    np.random.set_state(tuple(state["numpy"]))
-    torch.set_rng_state(from_hex(state["torch"]))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([from_hex(one) for one in state["cuda"]])
-
-
-def from_hex(text: str) -> torch.Tensor:
-    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """All generators for one step of one process. What a step draws depends on these numbers alone, so that there is no
+    generator's state to keep, and a training that carries on, with as many processes or with others, draws the same."""
+    first, second = np.random.SeedSequence([seed, step, rank]).generate_state(2, np.uint32).tolist()
+    seed_everything((first << 31) ^ second)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmops.engine.parallel import is_spread
+
 HEAD = "head."
 
 
@@ -57,7 +59,7 @@ def clip(optimiser: torch.optim.AdamW, parameters: list[nn.Parameter], limit: fl
 
     A fused optimiser divides by `grad_scale` while it reads the gradient, which saves a pass over all of it.
     """
-    if not optimiser.defaults["fused"]:
+    if not optimiser.defaults["fused"] or is_spread(parameters[0]):
         nn.utils.clip_grad_norm_(parameters, limit)
         return
     norm = nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None])
@@ -74,13 +76,25 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
+def blank_optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What `optimiser_tensors` gives after a step, before there was one: zeros to be filled."""
+    values = [value for group in optimiser.param_groups for value in group["params"]]
+    blank: dict[str, Tensor] = {}
+    for index, value in enumerate(values):
+        blank[f"optimiser.{index}.step"] = torch.zeros((), dtype=torch.float32)
+        for what in ("exp_avg", "exp_avg_sq"):
+            blank[f"optimiser.{index}.{what}"] = torch.zeros_like(value).detach()
+    return blank
+
+
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` gave."""
     values = [value for group in optimiser.param_groups for value in group["params"]]
     for index, value in enumerate(values):
         prefix = f"optimiser.{index}."
         state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        # the step counter stays where it was saved (the CPU); copies, so that memory is aligned as in a fresh run
+        # copies, so that memory is aligned as in a fresh run; a fused step counts on the device, others on the CPU
+        fused = optimiser.defaults["fused"]
         optimiser.state[value] = {
-            what: t.clone() if what == "step" else t.to(value.device, copy=True) for what, t in state.items()
+            what: t.to(value.device if fused or what != "step" else "cpu", copy=True) for what, t in state.items()
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +101,23 @@ class CausalReader:
         self.llama = llama_of(network)
         if self.llama is not None:
             prepare(self.llama)
-        elif dropout:
-            hook_dropout(network, dropout)
+        if dropout:
+            hook_dropout(network, dropout, lambda: self.fused is None)
+
+    @property
+    def fused(self) -> Any | None:
+        """The Llama that causal.c computes, which knows float32 alone; else None."""
+        return None if torch.is_autocast_enabled("cpu") else self.llama
 
     def mean_loss(self, shapes: Shapes, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats."""
         if not len(places):
             return next(value for value in self.network.parameters() if value.requires_grad).sum() * 0.0
-        if self.llama is None:
+        llama = self.fused
+        if llama is None:
             return functional.cross_entropy(self.logits(shapes, tokens, places), targets)
         states = self.states(shapes, tokens, places)
-        loss: Tensor = MeanCrossEntropy.apply(states, self.llama.lm_head.weight, targets)
+        loss: Tensor = MeanCrossEntropy.apply(states, llama.lm_head.weight, targets)
         return loss
 
     def log_probabilities(
@@ -123,8 +129,9 @@ class CausalReader:
 
     def logits(self, shapes: Shapes, tokens: Tensor, places: Tensor) -> Tensor:
         """float32 [n, vocabulary]."""
-        if self.llama is not None:
-            return functional.linear(self.states(shapes, tokens, places), self.llama.lm_head.weight)
+        llama = self.fused
+        if llama is not None:
+            return functional.linear(self.states(shapes, tokens, places), llama.lm_head.weight)
         parts = tokens.split([rows * length for rows, length in shapes])
         found = [
             self.network(input_ids=part.view(shape), use_cache=False).logits.flatten(0, 1)
@@ -139,9 +146,9 @@ class CausalReader:
         return states if len(places) == len(states) else states[places]
 
 
-def hook_dropout(network: Any, rate: float) -> None:
+def hook_dropout(network: Any, rate: float, wanted: Callable[[], bool]) -> None:
     """Dropout on the embeddings and on each layer's two outputs, as `hidden_states` has it, for a Llama that
-    transformers computes; others have rates of their own in their config. The network stays what it is."""
+    transformers computes, which `wanted` says; others have rates of their own in their config."""
     from transformers import LlamaForCausalLM
 
     inner = network.get_base_model() if hasattr(network, "get_base_model") else network
@@ -149,6 +156,8 @@ def hook_dropout(network: Any, rate: float) -> None:
         return
 
     def drop(module: nn.Module, given: Any, found: Any) -> Any:
+        if not wanted():
+            return found
         first = found[0] if isinstance(found, tuple) else found
         dropped = functional.dropout(first, rate, inner.training)
         return (dropped, *found[1:]) if isinstance(found, tuple) else dropped

@@ -12,10 +12,7 @@ from llmops.core.section import Section
 from llmops.stages.need.config import NeedSection
 
 Estimate = dict[str, float]
-"""train_s, train_s_upper, epoch_s, tune_s, peak_memory_mb, parameters, disk_mb, rows_per_s."""
-
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
+"""train_s, train_s_upper, epoch_s, tune_s, peak_memory_mb, memory_limit_mb, parameters, disk_mb, rows_per_s ..."""
 
 Source = Path | list[dict[str, Any]]
 """What a learner probes: a data set's folder, or rows that it encodes itself."""
@@ -44,10 +41,9 @@ def _probe(job: Job, train: Section, source: Source, seconds: float) -> Estimate
 def largest_batch(tune: Any, train: Any) -> Section | None:
     """The train section with the largest batch that tune may try, when that is more than the config's own."""
     axis = tune.space.get("batch_size") if tune is not None else None
-    if axis is None:
-        return None
-    largest = int(max(axis.log or axis.uniform or axis.choice))
-    return train.model_copy(update={"batch_size": largest}) if largest > train.batch_size else None
+    sizes = [] if axis is None else [int(size) for size in axis.log or axis.uniform or axis.choice if size != "auto"]
+    own = 0 if train.batch_size == "auto" else train.batch_size
+    return train.model_copy(update={"batch_size": max(sizes)}) if max(sizes, default=0) > own else None
 
 
 def tuning_s(tune: Any, estimate: Estimate) -> float:
@@ -58,14 +54,12 @@ def tuning_s(tune: Any, estimate: Estimate) -> float:
     return float(whole if tune.seconds is None else min(whole, tune.seconds + estimate["epoch_s"]))
 
 
-def refuse_what_cannot_fit(
-    need: NeedSection, estimate: Estimate, memory_mb: float, disk_mb: float, length: str = "max_tokens"
-) -> None:
+def refuse_what_cannot_fit(need: NeedSection, estimate: Estimate, disk_mb: float, length: str = "max_tokens") -> None:
     """Raise MachineError, with the numbers, for a plan beyond the limits.
 
-    `memory_mb` is what this machine has, `disk_mb` what is free where runs are written; `length` is the task's setting
-    that bounds how long a row is.
+    `disk_mb` is what is free where runs are written; `length` is the task's setting that bounds how long a row is.
     """
+    memory_mb = estimate["memory_limit_mb"]
     limit_mb = min(need.max_memory_mb or memory_mb, memory_mb)
     peak = estimate["peak_memory_mb"]
     if peak > limit_mb:
@@ -93,17 +87,6 @@ def refuse_what_cannot_fit(
             "runs/",
             "free some: llmops clean CONFIG",
         )
-
-
-def machine_memory_mb() -> float:
-    """Memory of this machine, or of the container when that is less; 1 MB = 1e6 bytes."""
-    import psutil
-
-    most = float(psutil.virtual_memory().total)
-    for place in map(Path, CGROUP_LIMITS):
-        if place.exists() and (told := place.read_text().strip()).isdigit():
-            most = min(most, float(told))
-    return most / 1e6
 
 
 def free_disk_mb(place: Path) -> float:

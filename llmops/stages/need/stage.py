@@ -24,7 +24,7 @@ class NeedStage:
     """See the module."""
 
     name = "need"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         prepare: Any = sections["prepare"]
@@ -46,9 +46,9 @@ class NeedStage:
         source = sample.training_rows() if job.task.labelled else encoded(job, sample)
         # Before the baseline: what scikit-learn holds is not the training's memory.
         foreseen = estimate.foresee(job, source, need.probe_s)
-        memory, disk = estimate.machine_memory_mb(), estimate.free_disk_mb(job.places.runs)
+        disk = estimate.free_disk_mb(job.places.runs)
         length = "context" if hasattr(job.sections["task"], "context") else "max_tokens"
-        estimate.refuse_what_cannot_fit(need, foreseen, memory, disk, length)
+        estimate.refuse_what_cannot_fit(need, foreseen, disk, length)
         baseline = score_baseline(job, sample, source)
         accept = need.plain()["accept"]
         rounded = {name: round(value, 3) for name, value in foreseen.items()}

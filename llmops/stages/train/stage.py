@@ -12,8 +12,9 @@ from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Metric, Places, Task
 from llmops.core.report import Curve, Number, Report, Table
 from llmops.core.section import Section
+from llmops.stages.train.together import train_together, wanted
 
-SCHEDULING = ("checkpoint_every_s",)
+SCHEDULING = ("checkpoint_every_s", "processes")
 """Settings that change nothing in the result."""
 
 
@@ -26,7 +27,7 @@ class TrainStage:
     """Trains the task's learner with the settings of `train:`."""
 
     name = "train"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}
@@ -41,9 +42,8 @@ class TrainStage:
 
     def run(self, job: Job) -> Report:
         """Train, write model/, and set what happened beside what need foresaw."""
-        learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
-        result = learner.train(job.inputs["dataset"], job.room.work, job.room)
-        learner.save(job.room.out / "model")
+        processes = wanted(job.sections["train"])
+        result = train_together(job, processes) if processes else train_alone(job)
         write_json(job.room.out / "model" / "history.json", told_history(result))
         brief = read_brief(job.inputs.get("brief"))
         numbers = figures(result, brief)
@@ -51,10 +51,18 @@ class TrainStage:
         return Report(
             headline=headline(metric, result, brief),
             numbers=numbers,
-            tables=[epoch_table(result), foreseen_table(numbers)],
+            tables=[epoch_table(result), spent_table(result), foreseen_table(numbers)],
             curves=curves(result, metric.name),
             warnings=warnings(metric, result, numbers),
         )
+
+
+def train_alone(job: Job) -> dict[str, Any]:
+    """Train in this process; out/model is saved."""
+    learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
+    result = learner.train(job.inputs["dataset"], job.room.work, job.room)
+    learner.save(job.room.out / "model")
+    return result
 
 
 def starting_point(model: Any) -> list[Path]:
@@ -96,7 +104,7 @@ def figures(result: dict[str, Any], brief: dict[str, Any]) -> dict[str, Number]:
     numbers |= {"epoch_s": epoch_s, "predicted_epoch_s": estimate.get("epoch_s")}
     numbers |= {"peak_memory_mb": result["peak_memory_mb"], "predicted_peak_memory_mb": estimate.get("peak_memory_mb")}
     numbers["parameters"] = result["parameters"]
-    return numbers
+    return {**numbers, **result["machine"]}
 
 
 def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> str:
@@ -115,6 +123,14 @@ def epoch_table(result: dict[str, Any]) -> Table:
     return Table("Epochs", columns, [[row[column] for column in columns] for row in result["history"]])
 
 
+def spent_table(result: dict[str, Any]) -> Table:
+    """Where the time went; what is left is set-up, and what lies between the phases."""
+    spent, whole = result["spent"], max(1e-9, result["seconds"])
+    named = [*spent.items(), ("the rest", whole - sum(spent.values()))]
+    rows: list[list[Number]] = [[phase, round(seconds, 2), f"{seconds / whole:.1%}"] for phase, seconds in named]
+    return Table("Where the time went", ["phase", "seconds", "share"], rows)
+
+
 def foreseen_table(numbers: Mapping[str, Number]) -> Table:
     """What need foresaw beside what happened."""
     pairs = [
@@ -127,12 +143,19 @@ def foreseen_table(numbers: Mapping[str, Number]) -> Table:
 
 
 def curves(result: dict[str, Any], metric: str) -> list[Curve]:
-    """Loss and learning rate over steps, the metric over epochs."""
+    """Loss and learning rate over steps, the metric over epochs, throughput and memory over time."""
     points, history = result["curve"], result["history"]
+
+    def line(name: str, over: str = "step") -> dict[str, list[tuple[float, float]]]:
+        return {name.replace("_", " "): [(point[over], point[name]) for point in points]}
+
+    validation = {metric: [(row["epoch"], row[metric]) for row in history]}
     return [
-        Curve("Loss", "step", "training loss", {"loss": [(step, loss) for step, loss, _ in points]}),
-        Curve(f"{metric} on validation", "epoch", metric, {metric: [(row["epoch"], row[metric]) for row in history]}),
-        Curve("Learning rate", "step", "learning rate", {"learning rate": [(step, rate) for step, _, rate in points]}),
+        Curve("Loss", "step", "training loss", line("loss")),
+        Curve(f"{metric} on validation", "epoch", metric, validation),
+        Curve("Learning rate", "step", "learning rate", line("learning_rate")),
+        Curve("Throughput", "seconds", "tokens/s", line("tokens_per_s", "seconds")),
+        Curve("Memory", "seconds", "MB", line("memory_mb", "seconds")),
     ]
 
 

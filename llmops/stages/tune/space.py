@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Collection, Mapping
 from itertools import product
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -66,6 +66,7 @@ def _value_mistake(name: str, value: Any, kind: type | None, train: Section, whe
 def number_kind(annotation: Any) -> type | None:
     """`int` or `float` when a field of this annotation holds a number (or None), else None."""
     kinds = set(get_args(annotation)) or {annotation}
+    kinds |= {get_args(kind)[0] for kind in kinds if get_origin(kind) is Annotated}
     if float in kinds:
         return float
     return int if int in kinds else None
@@ -88,7 +89,7 @@ def own_picks(space: Space, train: Section) -> Picks:
         value = getattr(train, name)
         plain = value.plain() if isinstance(value, Section) else value
         span = axis.log or axis.uniform
-        if span is not None and value is not None and span[0] <= value <= span[1]:
+        if span is not None and isinstance(value, int | float) and span[0] <= value <= span[1]:
             picks[name] = value
         elif axis.choice is not None and plain in axis.choice:
             picks[name] = axis.choice.index(plain)

@@ -13,12 +13,11 @@ import torch
 from llmops.core.artifact import write_json, write_whole
 from llmops.core.errors import DataError, LlmopsError
 from llmops.core.protocols import Listener, Room
-from llmops.engine.batching import padding_share, plan_epoch
 from llmops.engine.checkpoint import write_tensors
 from llmops.engine.device import choose_device, seed_everything
 from llmops.engine.fit import fit
 from llmops.engine.ragged import Ragged
-from llmops.engine.state import State
+from llmops.engine.summary import summary
 from llmops.nets.adapters import merge_lora
 from llmops.nets.export import export_onnx
 from llmops.nets.tokenizer import pad_id
@@ -30,7 +29,6 @@ from llmops.tasks.answering.problem import FrozenPairProblem, PairProblem, Pairs
 from llmops.tasks.answering.truth import truth
 
 FORMAT = 1
-FIGURES = ("recall_at_1", "recall_at_5", "mrr", "valid_loss")
 
 
 class Answerer:
@@ -44,8 +42,7 @@ class Answerer:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
 
-        Returns {"metrics" (best epoch, validation), "history", "curve", "best_epoch", "epochs", "seconds" (set-up
-        too), "rows_per_s", "peak_memory_mb", "parameters", "padding" (share of cells)}.
+        Returns what engine.summary does, and "parameters".
         """
         began = time.monotonic()
         seed_everything(self.seed)
@@ -55,7 +52,7 @@ class Answerer:
         setup_s = time.monotonic() - began
         state = fit(problem, self.settings, self.seed, work, room, listener)
         self.keep(problem)
-        return self.summary(state, problem, setup_s)
+        return {**summary(state, problem, setup_s), "parameters": self.parameters()}
 
     def problem(self, dataset: Path) -> PairProblem:
         """The pretrained network with the data set's rows, ready for the engine."""
@@ -104,22 +101,6 @@ class Answerer:
         problem.finish()
         problem.network.encoder = merge_lora(problem.network.encoder)
         self.network = problem.network.requires_grad_(True).eval()
-
-    def summary(self, state: State, problem: PairProblem, setup_s: float) -> dict[str, Any]:
-        best = next(row for row in state.history if row["epoch"] == state.best_epoch)
-        batches = plan_epoch(problem.lengths, self.settings.batch_size, self.seed, 1)
-        return {
-            "metrics": {name: best[name] for name in FIGURES},
-            "history": state.history,
-            "curve": state.curve,
-            "best_epoch": state.best_epoch,
-            "epochs": len(state.history),
-            "seconds": setup_s + state.seconds,
-            "rows_per_s": state.rows / max(1e-9, state.seconds),
-            "peak_memory_mb": state.peak_memory_mb,
-            "parameters": self.parameters(),
-            "padding": padding_share(problem.lengths, batches),
-        }
 
     def trained(self) -> DualEncoder:
         if self.network is None:

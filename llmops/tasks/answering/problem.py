@@ -35,7 +35,8 @@ class Pairs:
 
 class PairProblem(Rowwise):
     """Multiple negatives ranking (Henderson et al. 2017): each question must find its answer among those of the batch.
-    An answer that is right for two questions of the batch stands there once, and is wrong for neither."""
+    An answer that is right for two questions of the batch stands there once, and is wrong for neither. A batch that is
+    computed in pieces, or by several processes, has fewer wrong answers: those of its piece."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class PairProblem(Rowwise):
         self.pairs, self.pad, self.device = pairs, pad, device
         self.head_rate = settings.head_learning_rate
         self.answers = beginning(pairs.entries, settings.train_tokens)
-        self.slice = self.sliced(network) if settings.method == "full" else None
+        self.slice = self.sliced(network) if settings.method == "full" and not settings.shard else None
         self.network = network.to(device)
 
     def sliced(self, network: DualEncoder) -> SlicedEmbedding:
@@ -180,7 +181,7 @@ def in_batches(compute: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> 
     """`compute(rows)` for all rows, in batches of like length; float32 [rows, ...] in the rows' order."""
     parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for rows in scoring_batches(lengths):
             parts.append(compute(rows).float().cpu().numpy())
             order.append(rows)

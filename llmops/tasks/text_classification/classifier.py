@@ -14,12 +14,11 @@ from torch import nn
 from llmops.core.artifact import write_json, write_whole
 from llmops.core.errors import DataError, LlmopsError
 from llmops.core.protocols import Listener, Room
-from llmops.engine.batching import padding_share, plan_epoch
 from llmops.engine.checkpoint import write_tensors
 from llmops.engine.device import choose_device, seed_everything
 from llmops.engine.fit import fit
 from llmops.engine.ragged import Ragged
-from llmops.engine.state import State
+from llmops.engine.summary import summary
 from llmops.nets.adapters import merge_lora
 from llmops.nets.build import PRETRAINED, build
 from llmops.nets.encoder import PretrainedClassifier
@@ -46,8 +45,7 @@ class Classifier:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
 
-        Returns {"metrics" (best epoch, validation), "history", "curve", "best_epoch", "epochs", "seconds" (set-up
-        too), "rows_per_s", "peak_memory_mb", "parameters", "padding" (share of cells)}.
+        Returns what engine.summary does, and "parameters".
         """
         began = time.monotonic()
         seed_everything(self.seed)
@@ -57,7 +55,7 @@ class Classifier:
         setup_s = time.monotonic() - began
         state = fit(problem, self.settings, self.seed, work, room, listener)
         self.keep(problem)
-        return self.summary(state, problem, setup_s)
+        return {**summary(state, problem, setup_s), "parameters": self.parameters()}
 
     def problem(self, dataset: Path) -> TextProblem:
         """The fresh network with the data set's rows, ready for the engine."""
@@ -106,24 +104,6 @@ class Classifier:
         if isinstance(network, PretrainedClassifier):
             network.encoder = merge_lora(network.encoder)
         self.network = network.requires_grad_(True).eval()
-
-    def summary(self, state: State, problem: TextProblem, setup_s: float) -> dict[str, Any]:
-        best = next(row for row in state.history if row["epoch"] == state.best_epoch)
-        batches = plan_epoch(problem.lengths, self.settings.batch_size, self.seed, 1)
-        return {
-            "metrics": {
-                name: best[name] for name in ("accuracy", "f1_macro", "f1_weighted", "balanced_accuracy", "valid_loss")
-            },
-            "history": state.history,
-            "curve": state.curve,
-            "best_epoch": state.best_epoch,
-            "epochs": len(state.history),
-            "seconds": setup_s + state.seconds,
-            "rows_per_s": state.rows / max(1e-9, state.seconds),
-            "peak_memory_mb": state.peak_memory_mb,
-            "parameters": self.parameters(),
-            "padding": padding_share(problem.lengths, batches),
-        }
 
     def trained(self) -> nn.Module:
         if self.network is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,16 @@ from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.slicing import SlicedEmbedding
 from llmops.tasks.text_classification.config import TextTrainSection
 from llmops.tasks.text_classification.metrics import scores
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`rows` of the training split; tokens and mask int64 [rows, longest], on the device, no mask where no row is
+    padded."""
+
+    rows: np.ndarray
+    tokens: Tensor
+    mask: Tensor | None
 
 
 class TextProblem(Rowwise):
@@ -34,7 +45,8 @@ class TextProblem(Rowwise):
         self.settings, self.metric, self.pad, self.device = settings, metric, pad, device
         self.head_rate = settings.head_rate()
         self.train, self.valid = train, valid
-        self.slice = self.sliced(network) if settings.pretrained and settings.method == "full" else None
+        sliced = settings.pretrained and settings.method == "full" and not settings.shard
+        self.slice = self.sliced(network) if sliced else None
         self.network = network.to(device)
         self.labels = torch.from_numpy(train.labels).to(device)
         self.weights = class_weights(train.labels).to(device) if settings.class_weights == "balanced" else None
@@ -56,12 +68,26 @@ class TextProblem(Rowwise):
             known = self.slice.renumber(known)
         return known.to(self.device), None if mask is None else torch.from_numpy(mask).to(self.device)
 
-    def logits(self, rows: np.ndarray) -> Tensor:
-        return self.network(*self.batch(self.train, rows))
+    def weight(self, rows: np.ndarray) -> float:
+        return float(len(rows)) if self.weights is None else float(self.weights[self.labels[rows]].sum())
 
-    def loss(self, rows: np.ndarray) -> Tensor:
+    def step_weight(self, rows: np.ndarray, steps: int) -> float:
+        return (
+            super().step_weight(rows, steps) if self.weights is None else float(self.weights[self.labels].sum()) / steps
+        )
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        return Batch(rows, *self.batch(self.train, rows))
+
+    def logits(self, batch: Batch) -> Tensor:
+        return self.network(batch.tokens, batch.mask)
+
+    def loss(self, batch: Batch) -> Tensor:
         return functional.cross_entropy(
-            self.logits(rows), self.labels[rows], weight=self.weights, label_smoothing=self.settings.label_smoothing
+            self.logits(batch),
+            self.labels[batch.rows],
+            weight=self.weights,
+            label_smoothing=self.settings.label_smoothing,
         )
 
     def score(self, data: Ragged) -> np.ndarray:
@@ -98,8 +124,12 @@ class FrozenProblem(TextProblem):
     def lengths(self) -> np.ndarray:
         return np.ones(len(self.train), np.int64)
 
-    def logits(self, rows: np.ndarray) -> Tensor:
-        return self.network.classify(self.vectors[id(self.train)][rows])
+    def collate(self, rows: np.ndarray) -> Batch:
+        return Batch(rows, self.vectors[id(self.train)][rows], None)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Of vectors instead of tokens."""
+        return self.network.classify(batch.tokens)
 
     def score(self, data: Ragged) -> np.ndarray:
         logits: np.ndarray = self.network.classify(self.vectors[id(data)]).cpu().numpy()
@@ -112,19 +142,19 @@ class DistilProblem(TextProblem):
     teacher: Tensor
     temperature: float
 
-    def loss(self, rows: np.ndarray) -> Tensor:
-        logits = self.logits(rows)
+    def loss(self, batch: Batch) -> Tensor:
+        logits = self.logits(batch)
         soft = functional.log_softmax(logits / self.temperature, -1)
-        wanted = functional.log_softmax(self.teacher[rows] / self.temperature, -1)
+        wanted = functional.log_softmax(self.teacher[batch.rows] / self.temperature, -1)
         likeness = functional.kl_div(soft, wanted, reduction="batchmean", log_target=True) * self.temperature**2
-        return likeness + functional.cross_entropy(logits, self.labels[rows])
+        return likeness + functional.cross_entropy(logits, self.labels[batch.rows])
 
 
 def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.ndarray:
     """`answer(rows)` for all rows, in batches of like length; float32 [rows, ...] in the rows' order."""
     parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for rows in scoring_batches(lengths):
             parts.append(answer(rows).float().cpu().numpy())
             order.append(rows)

@@ -17,6 +17,7 @@ from llmops.core.protocols import Listener, Room
 from llmops.engine.device import choose_device, seed_everything
 from llmops.engine.fit import fit
 from llmops.engine.state import State
+from llmops.engine.summary import summary
 from llmops.nets.adapters import add_lora, merge_lora
 from llmops.nets.causal import CausalReader, fresh_llama, load_causal, save_causal
 from llmops.nets.pretrained import find
@@ -49,10 +50,8 @@ class GenerationModel:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
 
-        `train.pretrain_epochs` come first, with checkpoints of their own. Returns {"metrics" (best epoch, validation),
-        "history", "curve", "best_epoch", "epochs", "seconds" (all phases and set-up), "rows_per_s", "tokens_per_s" (of
-        the last phase, evaluation and checkpoints included), "peak_memory_mb", "parameters", "padding" (share of
-        cells)}; with pretraining also "pretrain" (its history).
+        `train.pretrain_epochs` come first, with checkpoints of their own. Returns what engine.summary does (of the last
+        phase; "seconds" are those of all), and "parameters"; with pretraining also "pretrain" (its history).
         """
         began = time.monotonic()
         seed_everything(self.seed)
@@ -65,7 +64,7 @@ class GenerationModel:
         setup_s = time.monotonic() - began
         state = fit(problem, self.settings, self.seed, work, room, listener)
         self.keep(problem)
-        found = self.summary(state, problem, setup_s)
+        found = {**summary(state, problem, setup_s), "parameters": self.parameters()}
         return found if before is None else {**found, "pretrain": before.history}
 
     def pretrain(self, network: Any, dataset: Path, work: Path, room: Room) -> State:
@@ -161,24 +160,6 @@ class GenerationModel:
     def keep(self, problem: Problem) -> None:
         """Take the trained network over from a problem, adapters melted in."""
         self.network = merge_lora(problem.network).requires_grad_(True).eval()
-
-    def summary(self, state: State, problem: Problem, setup_s: float) -> dict[str, Any]:
-        best = next(row for row in state.history if row["epoch"] == state.best_epoch)
-        told = ("epoch", "train_loss", "learning_rate", "seconds")
-        seconds = max(1e-9, state.seconds)
-        return {
-            "metrics": {name: value for name, value in best.items() if name not in told},
-            "history": state.history,
-            "curve": state.curve,
-            "best_epoch": state.best_epoch,
-            "epochs": len(state.history),
-            "seconds": setup_s + state.seconds,
-            "rows_per_s": state.rows / seconds,
-            "tokens_per_s": state.tokens / seconds,
-            "peak_memory_mb": state.peak_memory_mb,
-            "parameters": self.parameters(),
-            "padding": problem.padding(),
-        }
 
     def trained(self) -> Any:
         if self.network is None:

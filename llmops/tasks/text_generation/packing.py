@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -160,11 +159,7 @@ def scoring_plan(cut: Array, most: int) -> list[Array]:
     return [order[start:end] for start, end in pairwise(edges) if end > start]
 
 
-def padding(batches: Sequence[Array]) -> float:
-    """Share of a plan's cells that are padding, 0 to 1."""
-    cells = tokens = 0
-    for cut in batches:
-        lengths = -np.sort(-cut[:, 1])
-        cells += sum((rows.stop - rows.start) * int(lengths[rows.start]) for rows in rectangles(lengths))
-        tokens += int(lengths.sum())
-    return 1.0 - tokens / max(1, cells)
+def cells(cut: Array) -> int:
+    """Cells that `lay` fills for these windows: tokens and padding."""
+    lengths = -np.sort(-cut[:, 1])
+    return sum((rows.stop - rows.start) * int(lengths[rows.start]) for rows in rectangles(lengths))

@@ -14,7 +14,7 @@ from llmops.engine.batching import Rowwise
 from llmops.nets.causal import CausalReader
 from llmops.tasks.text_generation.assess import Answers
 from llmops.tasks.text_generation.config import GenerationTrainSection
-from llmops.tasks.text_generation.packing import Encoded, lay, padding
+from llmops.tasks.text_generation.packing import Encoded, Laid, cells, lay
 from llmops.tasks.text_generation.problem import Reading, raw_answers
 
 Array = np.ndarray[Any, Any]
@@ -52,18 +52,25 @@ class PreferenceProblem(Rowwise):
         """Tokens of each pair, both answers."""
         return self.train.lengths[0::2] + self.train.lengths[1::2]
 
-    def loss(self, rows: Array) -> Tensor:
-        both = np.stack([2 * rows, 2 * rows + 1], 1).ravel()
-        gain = self.log_probabilities(both) - self.reference[both]
+    def cells(self, rows: Array) -> int:
+        """Tokens that these pairs are computed with."""
+        return cells(self.windows(pairs(rows)))
+
+    def collate(self, rows: Array) -> tuple[Array, Laid]:
+        """The rows of these pairs, as they are laid out."""
+        return pairs(rows), lay(self.train, self.windows(pairs(rows)))
+
+    def loss(self, batch: tuple[Array, Laid]) -> Tensor:
+        both, laid = batch
+        gain = self.log_probabilities(laid, len(both)) - self.reference[both]
         return -functional.logsigmoid(self.settings.beta * (gain[0::2] - gain[1::2])).mean()
 
-    def log_probabilities(self, rows: Array) -> Tensor:
-        """Summed log-probability of each row's answer, float32 [len(rows)]."""
-        laid = lay(self.train, self.windows(rows))
+    def log_probabilities(self, laid: Laid, rows: int) -> Tensor:
+        """Summed log-probability of each row's answer, float32 [rows]."""
         arrays = (torch.from_numpy(one).to(self.device) for one in (laid.tokens, laid.places, laid.targets))
         each, _ = self.reader.log_probabilities(laid.shapes, *arrays)
         owners = torch.from_numpy(laid.owners).to(self.device)
-        return torch.zeros(len(rows), device=self.device).index_add(0, owners, each)
+        return torch.zeros(rows, device=self.device).index_add(0, owners, each)
 
     def windows(self, rows: Array) -> Array:
         """Each row as one window, int64 [len(rows), 2], start and length."""
@@ -73,7 +80,7 @@ class PreferenceProblem(Rowwise):
         """Figures of the answers to the validation pairs."""
         return self.figures(raw_answers(self.reader, self.valid, self.reading, self.device))
 
-    def padding(self) -> float:
-        """Share of the first epoch's cells that are padding."""
-        plan = self.plan(self.settings.batch_size, 0, 1)
-        return padding([self.windows(np.stack([2 * rows, 2 * rows + 1], 1).ravel()) for rows in plan])
+
+def pairs(rows: Array) -> Array:
+    """The numbers of both answers of these pairs, chosen and rejected in turn, int64 [2 * len(rows)]."""
+    return np.stack([2 * rows, 2 * rows + 1], 1).ravel()

@@ -15,10 +15,11 @@ from llmops.tasks.text_generation.assess import Answers
 from llmops.tasks.text_generation.config import GenerationTrainSection
 from llmops.tasks.text_generation.packing import (
     Encoded,
+    Laid,
+    cells,
     first_lengths,
     lay,
     packed_steps,
-    padding,
     plan_windows,
     scoring_plan,
     windows,
@@ -69,6 +70,7 @@ class WritingProblem:
         self.settings, self.metric, self.device, self.figures = settings, metric, device, figures
         self.head_rate = settings.learning_rate
         self.spans = reading.spans(train)
+        self.learnt = np.concatenate([[0], np.cumsum(train.trained)])
 
     @property
     def lengths(self) -> Array:
@@ -92,9 +94,24 @@ class WritingProblem:
         """Tokens that these windows read."""
         return int(rows[:, 1].sum())
 
-    def loss(self, rows: Array) -> Tensor:
-        laid = lay(self.train, rows)
-        return self.reader.mean_loss(laid.shapes, *self.tensors(laid.tokens, laid.places, laid.targets))
+    def cells(self, rows: Array) -> int:
+        """Tokens that these windows are computed with."""
+        return cells(rows)
+
+    def weight(self, rows: Array) -> float:
+        """Tokens that are learnt in these windows."""
+        first = rows[:, 0] + 1
+        return float((self.learnt[first + rows[:, 1]] - self.learnt[first]).sum())
+
+    def step_weight(self, rows: Array, steps: int) -> float:
+        """A step's own tokens: its loss is their mean."""
+        return self.weight(rows)
+
+    def collate(self, rows: Array) -> Laid:
+        return lay(self.train, rows)
+
+    def loss(self, batch: Laid) -> Tensor:
+        return self.reader.mean_loss(batch.shapes, *self.tensors(batch.tokens, batch.places, batch.targets))
 
     def evaluate(self) -> dict[str, float]:
         """Figures of the answers to the validation rows."""
@@ -108,10 +125,6 @@ class WritingProblem:
         """Arrays on the device."""
         return [torch.from_numpy(array).to(self.device) for array in arrays]
 
-    def padding(self) -> float:
-        """Share of the first epoch's cells that are padding."""
-        return padding(self.plan(self.settings.batch_size, 0, 1))
-
 
 def scoring_tokens(vocabulary: int) -> int:
     """Tokens in a batch of scoring."""
@@ -123,7 +136,7 @@ def raw_answers(reader: CausalReader, data: Encoded, reading: Reading, device: t
     token at each place that counts, and the log-probability of the token that stands there."""
     cut = windows(reading.spans(data), reading.context)
     logp, argmax, keys = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)], [np.zeros((0, 2), np.int64)]
-    with torch.inference_mode():
+    with torch.no_grad():
         for rows in scoring_plan(cut, scoring_tokens(reading.vocabulary)):
             laid = lay(data, cut[rows])
             if not len(laid.places):
