@@ -116,8 +116,8 @@ deploy: {{port: 0}}
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is trained; `copies`: how often identity.json is listed, `english`: how often its English rows are listed
-    beside; `rows` of alpaca, None: all."""
+    """How much is trained; `copies`: how often identity.json is listed, `english`: how often its English rows beside;
+    `rows` of alpaca, None: all."""
 
     rows: int | None = None
     copies: int = 8
@@ -126,10 +126,10 @@ class Sizes:
     vocabulary: int = 2048
     width: int = 256
     layers: int = 4
-    pretrain_epochs: int = 1
+    pretrain_epochs: int = 2
     pretrain_rate: float = 1.5e-3
     batch_size: int = 2
-    epochs: int = 1
+    epochs: int = 2
     full_rate: float = 1e-3
     lora_rate: float = 3e-3
     max_tokens: int = 64

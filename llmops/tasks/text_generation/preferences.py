@@ -22,8 +22,8 @@ Array = np.ndarray[Any, Any]
 
 class PreferenceProblem(Rowwise):
     """Direct preference optimisation (Rafailov et al. 2023): -log sigmoid(beta * (gain of the chosen answer - gain of
-    the rejected one)), where an answer's gain is its log-probability less what the model gave it before training. Beside
-    it stands, `chosen_weight` times, the chosen answer's loss, in nats a token (Pang et al. 2024).
+    the rejected one)), where an answer's gain is its log-probability less what the model gave it before training.
+    Beside it stands, `chosen_weight` times, the chosen answer's loss, in nats a token (Pang et al. 2024).
 
     Rows 2i and 2i + 1 of the data are a pair. `reference` float32 [training rows] holds the log-probabilities before.
     """
