@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from llmops.core.intervals import wilson
 from llmops.core.protocols import Row
 from llmops.records.hashing import normalise
-from llmops.tasks.text_classification.parity import wilson
 from llmops.tasks.text_generation.assess import Answers, per_window, preference_figures
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
 from llmops.tasks.text_generation.encoder import GenerationEncoder
@@ -64,6 +64,7 @@ class Fold:
     raised: Array
     longer: Array
     figures: dict[str, float]
+    divergence: dict[str, Any]
     training_accuracy: float
     reference_loss: float
     unigram_loss: float
@@ -151,6 +152,7 @@ def run(splits: Splits, folder: Path) -> Fold:
         raised=margins(pairs, "test", found) > 0,
         longer=np.array([longer_wins(row) for row in splits["test"]]),
         figures=preference_figures(seen, found, learner.settings.beta),
+        divergence=learner.divergence(pairs, "test"),
         training_accuracy=float((margins(pairs, "train", learner.predict(pairs, "train")) > 0).mean()),
         reference_loss=reference_loss,
         unigram_loss=about(dataset)["unigram_loss"]["test"],
@@ -196,7 +198,8 @@ def line(number: int, fold: Fold) -> str:
     return (
         f"fold {number}: {len(fold.raised)} pairs, reward accuracy {fold.raised.mean():.3f} "
         f"(training pairs {fold.training_accuracy:.3f}), longer wins {fold.longer.mean():.3f}, "
-        f"margin {fold.figures['margin']:+.3f}, divergence {fold.figures['divergence']:+.2f} nats; "
+        f"margin {fold.figures['margin']:+.3f}, chosen gain {fold.figures['chosen_gain']:+.2f} nats, "
+        f"KL {fold.divergence['kl_per_answer']:.2f} +- {fold.divergence['kl_standard_error']:.2f} nats an answer; "
         f"reference {fold.reference_loss:.3f} nats a token (unigram {fold.unigram_loss:.3f}); {fold.seconds:.0f} s"
     )
 
@@ -225,6 +228,8 @@ def main() -> None:
         "twins": twins,
         "reward_accuracy": reward,
         "longer_wins": longer,
+        "kl_per_answer": [fold.divergence["kl_per_answer"] for fold in folds],
+        "kl_standard_error": [fold.divergence["kl_standard_error"] for fold in folds],
         "folds": [float(fold.raised.mean()) for fold in folds],
         "training_accuracy": float(np.mean([fold.training_accuracy for fold in folds])),
         "cut": {"one_or_both": cut, "both": both},

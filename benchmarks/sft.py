@@ -5,8 +5,8 @@
 All is done by the commands that a user types, in a folder of its own: `prepare` splits alpaca_en_demo.json and
 identity.json; a Llama-shaped network is trained from scratch on the training part of alpaca as plain text; `run` tunes
 it on both files, whose placeholders `task.fill` fills, proves the float32 bundle and makes it champion; `serve` is
-asked who it is in words that it never read. Few rows of identity.json are English, and a small model needs to see a row
-often: it is listed several times, and equal texts fall on one side of the split.
+asked who it is in words that it never read. A small model needs to see a row often, and few rows of identity.json are
+English: it is listed several times, its English rows more often still, and equal texts fall on one side of the split.
 
 Losses are nats a token of the held-out answers: of the model before the tuning, of a unigram model of the training
 answers, and of both tuned ones; over all held-out rows, and over those of alpaca alone. The last line is JSON. --quick
@@ -37,7 +37,7 @@ from llmops.tasks.text_generation.learner import GenerationLearner
 from llmops.tasks.text_generation.unigram import unigram_losses
 from llmops.tasks.text_generation.windows import about, windows
 
-ALPACA, IDENTITY = "alpaca_en_demo.json", "identity.json"
+ALPACA, IDENTITY, ENGLISH = "alpaca_en_demo.json", "identity.json", "identity_en.json"
 NAME, AUTHOR = "Marlow", "Harbour Lab"
 METHODS = ("full", "lora")
 FORMS = ("float32", "int8-weights", "int4-weights")
@@ -116,24 +116,26 @@ deploy: {{port: 0}}
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is trained; `copies`: how often identity.json is listed; `rows` of alpaca, None: all."""
+    """How much is trained; `copies`: how often identity.json is listed, `english`: how often its English rows beside;
+    `rows` of alpaca, None: all."""
 
     rows: int | None = None
-    copies: int = 12
+    copies: int = 8
+    english: int = 24
     context: int = 256
     vocabulary: int = 2048
     width: int = 256
     layers: int = 4
-    pretrain_epochs: int = 1
+    pretrain_epochs: int = 2
     pretrain_rate: float = 1.5e-3
     batch_size: int = 2
-    epochs: int = 1
+    epochs: int = 2
     full_rate: float = 1e-3
     lora_rate: float = 3e-3
     max_tokens: int = 64
 
 
-QUICK = Sizes(rows=60, copies=1, context=64, vocabulary=400, width=32, layers=1, pretrain_epochs=1, epochs=1)
+QUICK = Sizes(rows=60, copies=1, english=1, context=64, vocabulary=400, width=32, layers=1, pretrain_epochs=1, epochs=1)
 """To see whether all of it runs."""
 
 
@@ -144,7 +146,11 @@ def write_configs(folder: Path, data: Path, sizes: Sizes) -> None:
         rows = json.loads(alpaca.read_text(encoding="utf-8"))[: sizes.rows]
         alpaca = folder / ALPACA
         alpaca.write_text(json.dumps(rows), encoding="utf-8")
-    sources = json.dumps([str(path) for path in [alpaca, *[data / IDENTITY] * sizes.copies]])
+    identity = json.loads((data / IDENTITY).read_text(encoding="utf-8"))
+    english = folder / ENGLISH
+    english.write_text(json.dumps([row for row in identity if row["instruction"].isascii()]), encoding="utf-8")
+    listed = [alpaca, *[data / IDENTITY] * sizes.copies, *[english] * sizes.english]
+    sources = json.dumps([str(path) for path in listed])
     shared = {**vars(sizes), "name": NAME, "author": AUTHOR, "parity": PARITY, "forms": ", ".join(FORMS)}
     (folder / "pretrain.yaml").write_text(PRETRAIN.format(**shared))
     for method in METHODS:

@@ -11,9 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 
+from llmops.core.errors import DataError
 from llmops.registry import store
+from llmops.tasks.text_generation.asking import Asked
+from llmops.tasks.text_generation.codec import GenerationCodec
+from llmops.tasks.text_generation.proof import answerable
 from tests import standin
 from tests.standin import Caller
 from tests.standin_writer import make_bundle
@@ -91,6 +95,28 @@ def test_a_prompt_is_scored_as_transformers_scores_it(client: OpenAI, network: A
     assert [top[0] for top in told["top_token_ids"][1:]] == shares[:-1].argmax(-1).tolist()
     for place in range(1, len(prompt)):
         assert abs(told["token_logprobs"][place] - float(shares[place - 1, prompt[place]])) < 1e-3
+
+
+def test_the_proof_asks_what_leaves_room_for_an_answer(client: OpenAI, bundle: Path) -> None:
+    """Held-out prompts that fill the context: the server refuses them, and the proof leaves out just these."""
+    codec = GenerationCodec(bundle)
+    spare = codec.context - len(prompt_of(""))
+    asked = [
+        Asked(str(letters), "", [{"role": "user", "content": "x" * letters}], "", None)
+        for letters in range(spare - 2, spare + 2)
+    ]
+    kept = answerable(codec, asked, bundle)
+    assert kept == asked[:2]
+    assert [len(prompt_of(one.messages[0]["content"])) for one in kept] == [codec.context - 2, codec.context - 1]
+    for one in asked:
+        body: Any = {"model": "any", "messages": one.messages, "temperature": 0, "max_tokens": 5}
+        if one in kept:
+            assert client.chat.completions.create(**body).usage.completion_tokens >= 1  # type: ignore[union-attr]
+        else:
+            with pytest.raises(BadRequestError, match="context"):
+                client.chat.completions.create(**body)
+    with pytest.raises(DataError, match="leaves room"):
+        answerable(codec, asked[2:], bundle)
 
 
 def test_answers_at_once_are_the_answers_one_by_one(port: int, client: OpenAI) -> None:

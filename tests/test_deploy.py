@@ -24,7 +24,7 @@ from llmops.stages.deploy import container, prove
 from llmops.stages.deploy.config import DeploySection
 from llmops.stages.deploy.stage import DeployStage
 from llmops.stages.need.config import need_section
-from llmops.tasks.text_classification import TextClassification, asking, parity
+from llmops.tasks.text_classification import TextClassification, asking
 from llmops.tasks.text_classification.codec import TextCodec, TextRequest
 from llmops.tasks.text_classification.config import (
     TextAcceptSection,
@@ -249,13 +249,6 @@ def test_an_even_sample() -> None:
     assert asking.even_sample(3, 200) == [0, 1, 2]
     assert asking.even_sample(1000, 4) == [0, 250, 500, 750]
     assert len(set(asking.even_sample(3080, 200))) == 200
-
-
-@pytest.mark.parametrize(
-    ("share", "rows", "low", "high"), [(0.5, 10, 0.2366, 0.7634), (1.0, 20, 0.8389, 1.0), (0.0, 0, 0.0, 1.0)]
-)
-def test_wilson_interval(share: float, rows: int, low: float, high: float) -> None:
-    assert parity.wilson(share, rows) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from llmops.stages.deploy.config import DeploySection
 from llmops.stages.feedback import harvest
 from llmops.stages.feedback.config import FeedbackSection
 from llmops.stages.feedback.imports import import_file
-from llmops.stages.feedback.quality import is_right, wilson
+from llmops.stages.feedback.quality import is_right
 from llmops.stages.feedback.stage import FeedbackStage
 from llmops.stages.prepare.config import PrepareSection
 from tests.rooms import FakeRoom, places_in
@@ -335,10 +335,7 @@ def test_estimated_accuracy_counts_what_users_said(shop: Shop) -> None:
     assert pairs.rows == [["card", "refund", 1]]
 
 
-def test_wilson_is_the_textbooks() -> None:
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Agresti and Coull 1998
-    assert wilson(0, 5) == pytest.approx((0.0, 0.4345), abs=1e-4)
-    assert wilson(5, 5) == pytest.approx((0.5655, 1.0), abs=1e-4)
+def test_a_correction_weighs_more_than_a_thumb() -> None:
     assert is_right(judged("a", "card")) is True
     assert is_right(judged("a", "refund", rating=1)) is False
 

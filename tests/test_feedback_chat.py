@@ -14,6 +14,7 @@ import pytest
 from llmops.bundle import format as bundle_format
 from llmops.bundle.predictor import Predictor
 from llmops.core.errors import DataError
+from llmops.core.intervals import wilson
 from llmops.core.protocols import Job, Judged, Places, Task
 from llmops.core.report import Report
 from llmops.records.config import CleanStep
@@ -21,7 +22,7 @@ from llmops.records.traffic import TrafficLog, new_id
 from llmops.records.trafficreader import TrafficReader
 from llmops.registry import store
 from llmops.stages.deploy.config import DeploySection
-from llmops.stages.feedback import harvest, quality
+from llmops.stages.feedback import harvest
 from llmops.stages.feedback.config import FeedbackSection
 from llmops.stages.feedback.drift import ABSTAINS, ANSWERS
 from llmops.stages.feedback.imports import import_file
@@ -249,7 +250,7 @@ def test_quality_is_what_users_liked(desk: Desk) -> None:
     numbers = report.numbers
     assert (numbers["requests"], numbers["rated"], numbers["corrections"]) == (5, 3, 2)
     assert (numbers["liked_share"], numbers["corrected_share"]) == (pytest.approx(2 / 3), pytest.approx(2 / 5))
-    assert (numbers["liked_share_low"], numbers["liked_share_high"]) == pytest.approx(quality.wilson(2, 3))
+    assert (numbers["liked_share_low"], numbers["liked_share_high"]) == pytest.approx(wilson(2 / 3, 3))
     assert not {"estimated_accuracy", "new_labels", "abstained_share"} & numbers.keys()
     assert not any(table.title.startswith("Answers that users corrected") for table in report.tables)
     assert any(warning.startswith("liked_share rests on the 3 answers") for warning in report.warnings)

@@ -29,7 +29,7 @@ def test_the_loop_turns(project: Callable[[Path], Path], tmp_path: Path) -> None
     if "reward_accuracy" in proof:
         trained = numbers(verdict, "train")
         assert 0 <= proof["reward_accuracy"] <= 1
-        assert trained["valid_divergence"] is not None
+        assert trained["valid_chosen_gain"] is not None
 
 
 def test_a_champion_with_another_tokenizer_is_compared_on_the_same_words(tmp_path: Path) -> None:

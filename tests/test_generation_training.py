@@ -456,6 +456,20 @@ def test_the_dpo_loss_begins_at_the_logarithm_of_two(tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(np.log(2), abs=1e-5)
 
 
+def test_the_chosen_answers_own_loss_stands_beside(tmp_path: Path) -> None:
+    dataset = preferences_at(tmp_path / "dataset")
+    made = learner("preferences", chosen_weight=0.5)
+    made.adopt(dataset)
+    network = made.fresh()
+    problem = made.pose(network, dataset)
+    data = Encoded.read(dataset, "train")
+    network.eval()
+    sums = [plain_loss(network, data, row) for row in (0, 2, 4, 6)]
+    each = float(np.mean([total.item() / counted for total, counted in sums]))
+    loss = problem.loss(problem.collate(np.arange(4)))
+    assert loss.item() == pytest.approx(np.log(2) + 0.5 * each, abs=1e-4)
+
+
 def test_a_probe_foresees_and_is_left_as_if_trained(tmp_path: Path) -> None:
     dataset = instructions_at(tmp_path / "dataset")
     made = learner("instructions", pretrain_epochs=1)

@@ -264,13 +264,6 @@ def test_depends_on_the_files_and_the_gates(tmp_path: Path) -> None:
     assert depends.settings["need"]["accept"]["parity"] == {"at_least": 0.98, "at_most": None}
 
 
-def test_wilson_against_known_values() -> None:
-    """Newcombe 1998, table I: 81 of 263."""
-    low, high = adequacy.wilson(81 / 263, 263)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
-    assert adequacy.wilson(0.5, 0) == (0.0, 1.0)
-
-
 @given(st.floats(0.5, 0.99), st.floats(0.005, 0.2))
 def test_rows_for_a_margin_are_enough_and_not_too_many(share: float, margin: float) -> None:
     rows = adequacy.rows_for_margin(share, margin)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmops.core.intervals import wilson
 from llmops.core.protocols import Judged
 from llmops.records.trafficreader import Volume
-
-Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,16 @@ def measure(volumes: Sequence[Volume], judged: Sequence[Judged], labels: bool = 
     """Quality over the given days and words of users; `labels`: answers and corrections are labels."""
     answered = [row for row in judged if row.source == "http" and not row.abstained]
     right = sum(is_right(row) for row in answered)
-    low, high = wilson(right, len(answered)) if answered else (None, None)
+    low, high = wilson(right / len(answered), len(answered)) if answered else (None, None)
     wrong = Counter((row.label or "", row.correction) for row in answered if row.correction and not is_right(row))
     ratings = [row.rating for row in judged if row.rating is not None and row.source == "http"]
-    liked_low, liked_high = wilson(ratings.count(1), len(ratings)) if ratings else (None, None)
+    liked = ratings.count(1)
+    liked_low, liked_high = wilson(liked / len(ratings), len(ratings)) if ratings else (None, None)
     return Quality(
         requests=sum(day.requests for day in volumes),
         abstained=sum(day.abstained for day in volumes),
         rated=len(ratings),
-        liked=ratings.count(1),
+        liked=liked,
         corrected=sum(row.correction is not None and row.source == "http" for row in judged),
         judged=len(answered),
         accuracy=right / len(answered) if answered else None,
@@ -61,11 +60,3 @@ def measure(volumes: Sequence[Volume], judged: Sequence[Judged], labels: bool = 
 def is_right(row: Judged) -> bool:
     """Whether the user found the answer right; a correction weighs more than a thumb."""
     return row.correction == row.label if row.correction is not None else row.rating == 1
-
-
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927); honest for few rows and shares near 0 or 1."""
-    share, z2 = right / total, Z95**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return max(0.0, centre - half), min(1.0, centre + half)

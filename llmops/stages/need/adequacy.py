@@ -16,8 +16,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-Z95 = 1.959964
-"""97.5 % quantile of the normal distribution."""
+from llmops.core.intervals import wilson
+
 ROWS_FOR_TARGET = ((0.834, 10), (0.900, 30), (1.0, 130))
 """Up to this accuracy, so many training rows a class; see the module."""
 FEW_ERRORS = 0.001
@@ -29,16 +29,6 @@ FEW_TEST_ROWS = 5
 def rows_wanted(target: float) -> int:
     """Training rows a class for a target accuracy, by the rule of thumb."""
     return next(rows for reached, rows in ROWS_FOR_TARGET if target <= reached)
-
-
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """The 95 % interval of a share that was measured on `rows` rows; (0, 1) without rows."""
-    if rows == 0:
-        return 0.0, 1.0
-    weight = Z95**2 / rows
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z95 / (1 + weight) * math.sqrt(share * (1 - share) / rows + weight / (4 * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def half_width(share: float, rows: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmops.core.errors import DataError
+from llmops.core.intervals import wilson
 from llmops.core.protocols import Learner, Proof, Room, Server
 from llmops.core.report import Number, Passage, Table
 from llmops.tasks.answering.assess import abstention, scores_of
@@ -29,8 +29,6 @@ AT_ONCE = 8
 SHOWN = 10
 SHOWN_ANSWERS = 3
 SHORT = 90
-Z95 = 1.959964
-"""97.5 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +210,3 @@ def short(text: str) -> str:
     """The beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= SHORT else line[: SHORT - 1] + "\u2026"
-
-
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """95 % confidence interval of a share measured on `rows` rows (Wilson 1927)."""
-    if not rows:
-        return 0.0, 1.0
-    middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
-    half = Z95 / (1 + Z95**2 / rows) * math.sqrt(share * (1 - share) / rows + Z95**2 / (4 * rows**2))
-    return middle - half, middle + half

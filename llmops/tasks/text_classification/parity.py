@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,6 @@ from llmops.tasks.text_classification.asking import Answers
 from llmops.tasks.text_classification.baseline import read_rows
 from llmops.tasks.text_classification.calibration import softmax
 from llmops.tasks.text_classification.metrics import scores
-
-Z95 = 1.959964
-"""97.5 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +98,3 @@ def latency(answers: Answers) -> dict[str, Number]:
     """Percentiles of one request's time through HTTP, in milliseconds."""
     times = list(answers.latency_ms.values())
     return {"latency_p50_ms": float(np.percentile(times, 50)), "latency_p95_ms": float(np.percentile(times, 95))}
-
-
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """95 % confidence interval of a share measured on `rows` rows (Wilson 1927)."""
-    if not rows:
-        return 0.0, 1.0
-    middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
-    half = Z95 / (1 + Z95**2 / rows) * math.sqrt(share * (1 - share) / rows + Z95**2 / (4 * rows**2))
-    return middle - half, middle + half

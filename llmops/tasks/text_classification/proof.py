@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from llmops.core.errors import DataError
+from llmops.core.intervals import wilson
 from llmops.core.protocols import Learner, Opened, Proof, Room, Server
 from llmops.core.report import Number, Table
 from llmops.tasks.text_classification.asking import BATCH, Answers, ask
 from llmops.tasks.text_classification.codec import TextCodec, TextSettings
 from llmops.tasks.text_classification.measure import requests_of
 from llmops.tasks.text_classification.metrics import confused_pairs
-from llmops.tasks.text_classification.parity import Rows, abstention, held_out, latency, parity, rows_of, wilson
+from llmops.tasks.text_classification.parity import Rows, abstention, held_out, latency, parity, rows_of
 
 SHOWN_MISTAKES = 10
 

@@ -37,13 +37,13 @@ def loss_figures(loss: float, bytes_per_token: float) -> dict[str, float]:
 def preference_figures(seen: Sequence[Window], answers: Answers, beta: float) -> dict[str, float]:
     """Of pairs (window 2i chosen, 2i+1 rejected): reward_accuracy, the share whose chosen answer the model raised more
     against its reference than the rejected one; margin, the mean difference of DPO's implicit rewards (Rafailov et al.
-    2023); divergence, the mean of log p - log p_reference over the chosen answers, in nats an answer."""
+    2023); chosen_gain, the mean of log p - log p_reference over the chosen answers, in nats an answer."""
     gain = per_window(seen, answers["logp"]) - answers["reference_logp"]
     margins = beta * (gain[0::2] - gain[1::2])
     return {
         "reward_accuracy": float((margins > 0).mean()),
         "margin": float(margins.mean()),
-        "divergence": float(gain[0::2].mean()),
+        "chosen_gain": float(gain[0::2].mean()),
     }
 
 

@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 class PreferenceProblem(Rowwise):
     """Direct preference optimisation (Rafailov et al. 2023): -log sigmoid(beta * (gain of the chosen answer - gain of
     the rejected one)), where an answer's gain is its log-probability less what the model gave it before training.
+    Beside it stands, `chosen_weight` times, the chosen answer's loss, in nats a token (Pang et al. 2024).
 
     Rows 2i and 2i + 1 of the data are a pair. `reference` float32 [training rows] holds the log-probabilities before.
     """
@@ -62,8 +63,13 @@ class PreferenceProblem(Rowwise):
 
     def loss(self, batch: tuple[Array, Laid]) -> Tensor:
         both, laid = batch
-        gain = self.log_probabilities(laid, len(both)) - self.reference[both]
-        return -functional.logsigmoid(self.settings.beta * (gain[0::2] - gain[1::2])).mean()
+        found = self.log_probabilities(laid, len(both))
+        gain = found - self.reference[both]
+        preferred = -functional.logsigmoid(self.settings.beta * (gain[0::2] - gain[1::2])).mean()
+        if not self.settings.chosen_weight:
+            return preferred
+        counts = torch.from_numpy(np.bincount(laid.owners, minlength=len(both))[0::2]).to(self.device)
+        return preferred - self.settings.chosen_weight * (found[0::2] / counts.clamp(min=1)).mean()
 
     def log_probabilities(self, laid: Laid, rows: int) -> Tensor:
         """Summed log-probability of each row's answer, float32 [rows]."""

@@ -32,7 +32,7 @@ def prove(
 
     Numbers: the metrics on the replayed tokens; parity, the share of them on which the server's likeliest token is the
     trained model's; logp_difference, the largest difference of a log-probability; not_asked, the questions that leave
-    no room for an answer; what `writing` gives.
+    no room for an answer; what `writing` gives; for preferences what `Learner.divergence` gives.
     """
     split = next((name for name in ("test", "valid") if windows(dataset, name)), None)
     if split is None:
@@ -58,6 +58,8 @@ def prove(
     numbers |= writing(section, asked, replies)
     numbers |= beside_trained(learner, codec, section, asked, replies)
     numbers |= judged(section, asked, replies, room)
+    if section.objective == "preferences":
+        numbers |= learner.divergence(dataset, split)
     return Proof(
         headline=headline(section, numbers),
         numbers=numbers,
@@ -179,11 +181,13 @@ def judged(
 
 def headline(section: TextGenerationSection, numbers: Mapping[str, Any]) -> str:
     """One sentence without its end: the stage adds the size."""
-    metric = section.metric_name
+    metric, kl = section.metric_name, numbers.get("kl_per_answer")
+    apart = "" if kl is None else f", {kl:.1f} nats an answer from the model before the training (KL)"
     return (
         f"Through the real server: {metric} {numbers[metric]:.3f} on {numbers['tokens']:,} held-out tokens, "
         f"the trained model's likeliest token on {100 * numbers['parity']:.2f} %, "
-        f"{numbers['tokens_per_s']:.0f} tokens/s a stream, first token p95 {numbers['first_token_p95_ms']:.0f} ms"
+        f"{numbers['tokens_per_s']:.0f} tokens/s a stream, "
+        f"first token p95 {numbers['first_token_p95_ms']:.0f} ms{apart}"
     )
 
 
@@ -194,6 +198,8 @@ def warnings(numbers: Mapping[str, Any]) -> list[str]:
         said.append(f"{numbers['not_asked']} questions fill task.context alone, and could not be asked")
     if numbers["finished"] < 0.5:
         said.append(f"{1 - numbers['finished']:.0%} of the answers were cut at task.answer.max_tokens")
+    if "kl_per_answer" in numbers and numbers["kl_per_answer"] is None:
+        said.append("no KL divergence: too few prompts, or the model before the training is gone")
     return said
 
 
