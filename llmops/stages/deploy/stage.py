@@ -26,7 +26,7 @@ class DeployStage:
     """Takes bundle, dataset and model; gives the proof."""
 
     name = "deploy"
-    version = 3
+    version = 4
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         """The server's settings that count, and what computes. Where it listens in production changes nothing."""
