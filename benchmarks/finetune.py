@@ -33,12 +33,12 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quiet import Quiet
 from llmops.core.threads import WAITING
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -76,19 +76,6 @@ SETTINGS = {
     ),
 }  # fmt: skip
 WAYS = ("engine", "engine-own", "trainer", "trainer-grouped")
-
-
-class Quiet:
-    """A room in which nobody listens."""
-
-    def __init__(self, folder: Path) -> None:
-        self.out = self.work = folder
-
-    def emit(self, event: str, **fields: Any) -> None: ...
-    def say(self, line: str) -> None: ...
-    def update(self, done: float, note: str = "") -> None: ...
-    def progress(self, what: str, total: float | None = None) -> Any:
-        return nullcontext(self)
 
 
 def read(setting: Setting, folder: Path, rows: int | None) -> dict[str, Rows]:

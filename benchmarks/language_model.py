@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks.quiet import Quiet
 from llmops.engine.device import seed_everything
 from llmops.engine.fit import Loop, fit
 from llmops.nets.causal import CausalReader, fresh_llama
@@ -73,29 +74,6 @@ def encoded(tokens: np.ndarray) -> Encoded:
     return Encoded(tokens, trained, np.array([0, len(tokens)]), np.zeros(1, np.int64))
 
 
-class Room:
-    """A place to work that says nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.out = self.work = folder
-
-    def emit(self, event: str, **fields: Any) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-    def progress(self, what: str, total: float | None = None) -> Any:
-        return Bar()
-
-
-class Bar:
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *exc: object) -> None: ...
-
-    def update(self, done: float, note: str = "") -> None: ...
-
-
 def network(text: Text) -> Any:
     """The network that all three train, with the same weights."""
     torch.manual_seed(SEED)
@@ -115,10 +93,10 @@ def engine(text: Text, steps: int, whole: bool, folder: Path) -> tuple[float, An
     seed_everything(SEED)
     began = time.perf_counter()
     if whole:
-        state = fit(problem, settings, SEED, folder, Room(folder))
+        state = fit(problem, settings, SEED, folder, Quiet(folder))
         assert len(state.history) == 2, "the held-out part must be read twice"
     else:
-        loop = Loop(problem, settings, SEED, folder, Room(folder))
+        loop = Loop(problem, settings, SEED, folder, Quiet(folder))
         net.train()
         for rows in problem.plan(BATCH, SEED, 1)[:steps]:
             loop.note_point(rows, loop.step(rows))

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.quiet import Quiet
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Row
 from llmops.records.hashing import normalise
@@ -71,19 +71,6 @@ class Fold:
     cut: int
     both_cut: int
     seconds: float
-
-
-class Quiet:
-    """A room in which nobody listens."""
-
-    def __init__(self, folder: Path) -> None:
-        self.out = self.work = folder
-
-    def emit(self, event: str, **fields: Any) -> None: ...
-    def say(self, line: str) -> None: ...
-    def update(self, done: float, note: str = "") -> None: ...
-    def progress(self, what: str, total: float | None = None) -> Any:
-        return nullcontext(self)
 
 
 def read_pairs(path: Path) -> list[Row]:
