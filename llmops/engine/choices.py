@@ -16,7 +16,7 @@ from llmops.core.protocols import Room
 from llmops.engine.config import FitSection
 from llmops.engine.memory import PeakMemory, limit_mb
 from llmops.engine.parallel import World
-from llmops.engine.precision import PROBE_SIZES, bfloat16_gain, computing, prepare_device, synchronise
+from llmops.engine.precision import LIMIT_SIZES, bfloat16_gain, computing, prepare_device, synchronise
 from llmops.engine.state import Trainable
 from llmops.engine.step import ran_out
 
@@ -67,7 +67,7 @@ def chosen(problem: Trainable, settings: FitSection, room: Room) -> dict[str, An
 def choose_precision(problem: Trainable, settings: FitSection, room: Room) -> str:
     """bfloat16 where matrix products are faster in it here and real steps too, else float32."""
     device = next(problem.network.parameters()).device
-    if device.type not in PROBE_SIZES or bfloat16_gain(device.type) < GAIN:
+    if device.type not in LIMIT_SIZES or bfloat16_gain(device.type) < GAIN:
         return "float32"
     size = USUAL if settings.batch_size == "auto" else settings.batch_size
     batches = sorted(problem.plan(size, 0, 1), key=problem.cells)

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-PROBE_SIZES = {"cpu": 192, "cuda": 4096}
 LIMIT_SIZES = {"cpu": 1024, "cuda": 8192}
 """Matrices that are multiplied to see how fast the machine can be."""
+SMALL = 192
+HOPELESS = 0.25
+"""Where small products in bfloat16 do not even reach this share of float32's rate, large ones are not tried: without
+instructions for it a processor may be hundreds of times slower."""
 ROUNDS = 5
 
 
@@ -29,8 +32,12 @@ def computing(precision: str, device: torch.device) -> AbstractContextManager[An
 @lru_cache(maxsize=4)
 def bfloat16_gain(kind: str) -> float:
     """How many times as fast bfloat16 products are as float32's, measured in well under a second."""
-    size, device = PROBE_SIZES[kind], torch.device(kind)
-    return matrix_rate(device, torch.bfloat16, size, 1) / matrix_rate(device, torch.float32, size, 1)
+    device, gain = torch.device(kind), 0.0
+    for size in (SMALL, LIMIT_SIZES[kind]):
+        gain = matrix_rate(device, torch.bfloat16, size, 2) / matrix_rate(device, torch.float32, size, 2)
+        if gain < HOPELESS:
+            break
+    return gain
 
 
 @lru_cache(maxsize=8)
