@@ -19,7 +19,7 @@ from torch import nn
 
 from llmops.core.errors import DataError, MachineError
 from llmops.engine import choices, device
-from llmops.engine.batching import Rowwise, padding_share, plan_epoch, scoring_batches
+from llmops.engine.batching import Rowwise, padded_cells, plan_epoch, scoring_batches
 from llmops.engine.checkpoint import Checkpoints
 from llmops.engine.clock import PHASES, Clock
 from llmops.engine.config import FitSection
@@ -86,6 +86,11 @@ def weights(problem: Line) -> dict[str, torch.Tensor]:
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
+    """Share of a plan's cells that are padding, 0 to 1."""
+    return 1.0 - float(lengths.sum()) / sum(padded_cells(lengths, rows) for rows in batches)
 
 
 def test_an_epoch_has_each_row_once_and_hardly_any_padding() -> None:

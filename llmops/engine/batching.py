@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,7 +36,7 @@ class Rowwise:
 
     def cells(self, rows: np.ndarray) -> int:
         """Tokens in these rows, and the padding that they are computed with."""
-        return len(rows) * int(self.lengths[rows].max())
+        return padded_cells(self.lengths, rows)
 
     def weight(self, rows: np.ndarray) -> float:
         """What these rows count: the mean that `loss` takes divides by it."""
@@ -91,7 +91,11 @@ def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
         start += rows
 
 
-def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
-    """Share of a plan's cells that are padding, 0 to 1."""
-    cells = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
-    return 1.0 - float(lengths[np.concatenate(batches)].sum()) / cells
+def padded_cells(lengths: np.ndarray, rows: np.ndarray) -> int:
+    """Size of a batch whose rows are padded to the longest."""
+    return len(rows) * int(lengths[rows].max())
+
+
+def usual(batches: Sequence[np.ndarray], cells: Callable[[np.ndarray], int]) -> np.ndarray:
+    """The batch of middle size: what a usual step computes."""
+    return sorted(batches, key=cells)[len(batches) // 2]

@@ -13,7 +13,9 @@ import numpy as np
 from llmops.core.artifact import write_json
 from llmops.core.errors import MachineError
 from llmops.core.protocols import Room
+from llmops.engine.batching import usual
 from llmops.engine.config import FitSection
+from llmops.engine.device import device_of
 from llmops.engine.memory import PeakMemory, limit_mb
 from llmops.engine.parallel import World
 from llmops.engine.precision import LIMIT_SIZES, bfloat16_gain, computing, prepare_device, synchronise
@@ -41,7 +43,7 @@ S = TypeVar("S", bound=FitSection)
 
 def resolved(problem: Trainable, settings: S, work: Path, room: Room, world: World) -> S:
     """The settings with a precision, a batch size, and the learning rate that goes with it."""
-    device = next(problem.network.parameters()).device
+    device = device_of(problem.network)
     prepare_device(settings.precision, device)
     wanted = [name for name in ("precision", "batch_size") if getattr(settings, name) == "auto"]
     kept = work / "choices.json"
@@ -66,12 +68,11 @@ def chosen(problem: Trainable, settings: FitSection, room: Room) -> dict[str, An
 
 def choose_precision(problem: Trainable, settings: FitSection, room: Room) -> str:
     """bfloat16 where matrix products are faster in it here and real steps too, else float32."""
-    device = next(problem.network.parameters()).device
+    device = device_of(problem.network)
     if device.type not in LIMIT_SIZES or bfloat16_gain(device.type) < GAIN:
         return "float32"
     size = USUAL if settings.batch_size == "auto" else settings.batch_size
-    batches = sorted(problem.plan(size, 0, 1), key=problem.cells)
-    rows = batches[len(batches) // 2]
+    rows = usual(problem.plan(size, 0, 1), problem.cells)
     problem.network.train()
     took = dict.fromkeys(("float32", "bfloat16"), math.inf)
     for turn in range(1 + TURNS):
@@ -95,7 +96,7 @@ def scaled(rate: float, size: int) -> float:
 def choose_batch_size(problem: Trainable, settings: FitSection, room: Room) -> int:
     """The smallest of `SIZES` that is nearly as fast as the fastest, among those that fit into memory. Raises
     MachineError when none does."""
-    device = next(problem.network.parameters()).device
+    device = device_of(problem.network)
     limit = MEMORY_SHARE * limit_mb(device)
     rates: dict[int, float] = {}
     peak = 0.0
@@ -122,16 +123,17 @@ def choose_batch_size(problem: Trainable, settings: FitSection, room: Room) -> i
 def tried(problem: Trainable, settings: FitSection, size: int) -> tuple[float, float] | None:
     """(tokens a second, peak MB) of gradients of batches of this size, the largest first; None when memory ran out.
     No weight is changed."""
-    device = next(problem.network.parameters()).device
-    batches = sorted(problem.plan(size, 0, 1), key=problem.cells)
+    device = device_of(problem.network)
+    batches = problem.plan(size, 0, 1)
+    largest, middle = max(batches, key=problem.cells), usual(batches, problem.cells)
     problem.network.train()
     try:
         with PeakMemory(device) as memory:
-            gradient(problem, settings, batches[-1])
-            gradient(problem, settings, batches[len(batches) // 2])
+            gradient(problem, settings, largest)
+            gradient(problem, settings, middle)
             began, tokens = time.perf_counter(), 0
             while time.perf_counter() - began < TIMED_S:
-                tokens += gradient(problem, settings, batches[len(batches) // 2])
+                tokens += gradient(problem, settings, middle)
             took = time.perf_counter() - began
         return tokens / took, memory.peak_mb
     except (RuntimeError, MemoryError) as error:
@@ -144,7 +146,7 @@ def tried(problem: Trainable, settings: FitSection, size: int) -> tuple[float, f
 
 def gradient(problem: Trainable, settings: FitSection, rows: np.ndarray) -> int:
     """Compute a batch's gradient; how many tokens it has."""
-    device = next(problem.network.parameters()).device
+    device = device_of(problem.network)
     problem.network.zero_grad(set_to_none=True)
     with computing(settings.precision, device):
         loss = problem.loss(problem.collate(rows))

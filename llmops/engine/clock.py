@@ -18,8 +18,8 @@ PHASES = ("data", "forward", "backward", "optimiser", "evaluation", "checkpoint"
 class Clock:
     """`spent`: seconds by phase. On a CPU every lap counts; on a GPU the laps of some steps stand for all."""
 
-    def __init__(self, device: torch.device, spent: dict[str, float] | None = None) -> None:
-        self.spent = dict.fromkeys(PHASES, 0.0) | (spent or {})
+    def __init__(self, device: torch.device) -> None:
+        self.spent = dict.fromkeys(PHASES, 0.0)
         self._device = device
         self._every = SAMPLED if device.type == "cuda" else 1
         self._counted = True

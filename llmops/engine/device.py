@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import torch
+from torch import nn
 
 from llmops.core.errors import MachineError
 
@@ -20,6 +21,11 @@ def choose_device(wanted: str) -> torch.device:
             f"This machine has no {wanted} that torch can use.", "train.device", "set `train.device: auto`."
         )
     return torch.device(wanted)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights lie."""
+    return next(network.parameters()).device
 
 
 def seed_everything(seed: int) -> None:

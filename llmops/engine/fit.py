@@ -17,7 +17,8 @@ from llmops.engine.choices import resolved
 from llmops.engine.clock import Clock
 from llmops.engine.compiling import compiled, plain
 from llmops.engine.config import FitSection
-from llmops.engine.flops import Utilisation, utilisation
+from llmops.engine.device import device_of
+from llmops.engine.flops import utilisation
 from llmops.engine.keeper import Keeper
 from llmops.engine.memory import PeakMemory, held_mb
 from llmops.engine.parallel import gathered, joined, spread, world
@@ -46,7 +47,7 @@ def fit(
     threads and processes). Where processes train together (parallel.join), all call this alike. Raises Diverged when
     the loss is no longer a number, MachineError when not even one row fits into memory.
     """
-    device = next(problem.network.parameters()).device
+    device = device_of(problem.network)
     with PeakMemory(device) as memory:
         loop = Loop(problem, settings, seed, work, room, memory)
         loop.run(listener)
@@ -66,7 +67,7 @@ class Loop:
         memory: PeakMemory | None = None,
     ) -> None:
         self.problem, self.seed, self.room, self.world = problem, seed, room, world()
-        self.device = next(problem.network.parameters()).device
+        self.device = device_of(problem.network)
         self.settings = resolved(problem, settings, work, room, self.world)
         self.steps = problem.steps(batch_size(self.settings))
         self.total = settings.steps or self.steps * settings.epochs
@@ -80,7 +81,6 @@ class Loop:
         checkpoints = Checkpoints(work / "checkpoints", fingerprint(problem, self.settings, seed))
         self.keeper = Keeper(problem.network, self.stepper.optimiser, checkpoints, self.world)
         self.memory = memory or PeakMemory(self.device)
-        self.machine: Utilisation = {}
         # mps has no float64
         exact = torch.float32 if self.device.type == "mps" else torch.float64
         self.loss_sum = torch.zeros((), dtype=exact, device=self.device)
@@ -232,13 +232,13 @@ class Loop:
         if self.settings.compile:
             plain(self.problem.network)
         batches = self.problem.plan(batch_size(self.settings), self.seed, 1)
-        self.machine = utilisation(self.stepper, batches, self.state)
+        used = utilisation(self.stepper, batches, self.state)
         if self.state.best_file:
             self.keeper.load_best(self.state.best_file)
         if self.skeleton is not None:
             self.problem.network = gathered(self.problem.network, self.skeleton)
         self.state.machine = {
-            **self.machine,
+            **used,
             "batch_size": batch_size(self.settings),
             "precision": self.settings.precision,
             "processes": self.world.size,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from llmops.engine.batching import usual
 from llmops.engine.precision import machine_rate
 from llmops.engine.state import State
 from llmops.engine.step import Stepper, ran_out
@@ -56,7 +57,7 @@ def utilisation(stepper: Stepper, batches: Sequence[np.ndarray], state: State) -
 
 
 def measured(stepper: Stepper, batches: Sequence[np.ndarray], state: State) -> Utilisation:
-    rows = sorted(batches, key=stepper.problem.cells)[len(batches) // 2]
+    rows = usual(batches, stepper.problem.cells)
     done = stepper.world.size * counted(lambda: stepper.gradient(rows, 0))
     stepper.optimiser.zero_grad(set_to_none=True)
     per_token = done / max(1, stepper.problem.tokens(rows))

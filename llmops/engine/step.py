@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from llmops.core.errors import MachineError
 from llmops.engine.clock import Clock
 from llmops.engine.config import FitSection
-from llmops.engine.device import seed_step
+from llmops.engine.device import device_of, seed_step
 from llmops.engine.memory import held_mb, limit_mb
 from llmops.engine.optim import clip, course, make_optimiser, parameter_groups, set_rate
 from llmops.engine.parallel import World, is_spread, replicated
@@ -39,7 +39,7 @@ class Stepper:
     ) -> None:
         self.problem, self.settings, self.seed, self.world, self.clock = problem, settings, seed, world, clock
         self.total, self.steps = total, steps
-        self.device = next(problem.network.parameters()).device
+        self.device = device_of(problem.network)
         groups = parameter_groups(problem.network, settings.learning_rate, problem.head_rate, settings.weight_decay)
         self.optimiser = make_optimiser(groups, self.device)
         self.trained = [value for value in problem.network.parameters() if value.requires_grad]

@@ -12,7 +12,7 @@ import torch
 
 from llmops.core.artifact import tree_size
 from llmops.core.protocols import Room, Row
-from llmops.engine.batching import plan_epoch, scoring_batches
+from llmops.engine.batching import padded_cells, plan_epoch, scoring_batches
 from llmops.engine.device import seed_everything
 from llmops.engine.fit import Loop, batch_size
 from llmops.engine.memory import PeakMemory, limit_mb
@@ -69,7 +69,7 @@ def plan_of(bench: Bench, loop: Loop, seconds: float) -> Planned:
         return found
     batches = plan_epoch(bench.lengths, batch_size(loop.settings), loop.seed, 1)
     rows = len(bench.lengths)
-    return replace(found, cells=[cells(bench.lengths, batch) for batch in batches], rows=rows, tokens=rows)
+    return replace(found, cells=[padded_cells(bench.lengths, batch) for batch in batches], rows=rows, tokens=rows)
 
 
 def set_up(learner: Classifier, source: Path | list[Row], place: Path) -> Bench:
@@ -96,11 +96,6 @@ def encode(learner: Classifier, rows: list[Row], out: Path) -> Path:
     return out
 
 
-def cells(lengths: np.ndarray, rows: np.ndarray) -> int:
-    """Size of a padded batch."""
-    return len(rows) * int(lengths[rows].max())
-
-
 def time_scoring(bench: Bench, seconds: float) -> float:
     """Seconds of one evaluation on all validation rows."""
     data = bench.problem.valid
@@ -111,7 +106,7 @@ def time_scoring(bench: Bench, seconds: float) -> float:
             began = time.perf_counter()
             bench.problem.network(*bench.problem.batch(data, rows))
             took += time.perf_counter() - began
-            done += cells(data.lengths, rows)
+            done += padded_cells(data.lengths, rows)
             if took >= seconds:
                 break
     return took * int(bench.valid_lengths.sum()) / max(1, done)

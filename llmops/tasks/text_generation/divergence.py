@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
+from llmops.engine.device import device_of
 from llmops.nets.causal import CausalReader
 from llmops.tasks.text_generation.assess import per_window
 from llmops.tasks.text_generation.packing import Array, Encoded
@@ -63,7 +64,7 @@ def draw(
     chance: torch.Generator,
 ) -> list[list[int]]:
     """Answers of at most `rooms` tokens, drawn side by side at temperature 1; prompts are filled up on the left."""
-    device = next(network.parameters()).device
+    device = device_of(network)
     width = max(map(len, prompts))
     step = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -103,7 +104,7 @@ def log_ratios(
     rows = encoded(prompts, answers)
     arrays = {"tokens": rows.tokens, "offsets": rows.offsets, "trained": rows.trained}
     seen = windows_of(arrays, running=False, context=reading.context)
-    device = next(trained.network.parameters()).device
+    device = device_of(trained.network)
     after, before = (per_window(seen, raw_answers(one, rows, reading, device)["logp"]) for one in (trained, reference))
     return np.asarray(after - before)
 

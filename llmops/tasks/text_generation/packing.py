@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmops.core.errors import DataError
+from llmops.engine.batching import cut_evenly
 
 Array = np.ndarray[Any, Any]
 
@@ -98,10 +99,7 @@ def plan_windows(cut: Array, steps: int, seed: int, epoch: int, by_tokens: bool)
     shuffled = cut[np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(cut))]
     if not by_tokens:
         return np.array_split(shuffled, steps)
-    ends = np.cumsum(shuffled[:, 1])
-    middles = ends - shuffled[:, 1] / 2
-    places = np.searchsorted(middles, np.arange(1, steps) * (ends[-1] / steps))
-    return np.split(shuffled, places)
+    return [shuffled[part] for part in cut_evenly(shuffled[:, 1], steps)]
 
 
 def packed_steps(spans: Array, context: int, batch_size: int) -> int:

@@ -59,7 +59,8 @@ class PreferenceProblem(Rowwise):
 
     def collate(self, rows: Array) -> tuple[Array, Laid]:
         """The rows of these pairs, as they are laid out."""
-        return pairs(rows), lay(self.train, self.windows(pairs(rows)))
+        both = pairs(rows)
+        return both, lay(self.train, self.windows(both))
 
     def loss(self, batch: tuple[Array, Laid]) -> Tensor:
         both, laid = batch

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmops.engine.device import device_of
+
 Written = tuple[list[int], list[tuple[float, float]]]
 """Tokens, the end token left out; and the two best logits at each step, that of the end token too."""
 
@@ -26,7 +28,7 @@ def write(
     `temperature` 0 takes the likeliest token, else one is drawn from the likeliest tokens that together have the
     probability `top_p` (Holtzman et al. 2020).
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     chance = torch.Generator().manual_seed(seed)
     tokens: list[int] = []
     best: list[tuple[float, float]] = []
