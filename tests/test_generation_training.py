@@ -20,6 +20,7 @@ from llmops.nets import causal_fused
 from llmops.nets.adapters import add_lora, merge_lora
 from llmops.nets.causal import CausalReader, fresh_llama
 from llmops.nets.kernels import kernels
+from llmops.tasks.text_generation import TextGeneration
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
 from llmops.tasks.text_generation.learner import GenerationLearner
 from llmops.tasks.text_generation.packing import (
@@ -389,6 +390,12 @@ def test_pretraining_comes_first_and_takes_every_token(tmp_path: Path) -> None:
     assert (tmp_path / "work" / "pretrain" / "checkpoints").is_dir()
     other, _, _ = trained(tmp_path / "without", "instructions", epochs=1)
     assert not equal(weights(made), weights(other))
+
+
+def test_pretraining_is_not_for_weights_that_are_spread() -> None:
+    made = learner("instructions", pretrain_epochs=2, shard=True)
+    (mistake,) = TextGeneration().check(made.section, made.settings)
+    assert mistake.where == "train.pretrain_epochs" and "shard" in mistake.what
 
 
 def test_lora_merges_into_the_same_answers(way: str) -> None:

@@ -20,6 +20,9 @@ from llmops.core.protocols import Job
 from llmops.core.report import Report
 from llmops.stages.train.stage import TrainStage
 from llmops.tasks.text_classification.learner import TextClassifier
+from llmops.tasks.text_generation import TextGeneration
+from tests.rooms import FakeRoom, places_in
+from tests.test_generation_training import instructions_at, learner
 from tests.test_train_stage import job_in
 from tests.words import TASK, settings, tiny_bert
 
@@ -75,6 +78,25 @@ def test_two_processes_train_as_one_does(tmp_path: Path, kind: str, shard: bool)
     assert [bar.updates[-1][0] for bar in room.bars] == [STEPS]
     assert [event["epoch"] for event in room.events if event["event"] == "train.epoch"]
     np.testing.assert_allclose(alone[1].numbers["valid_accuracy"], report.numbers["valid_accuracy"])
+
+
+def writer_in(folder: Path, **changes: Any) -> Job:
+    """A training of a small Llama whose heads are as wide as the kernels want them."""
+    shape = {"width": 64, "layers": 2, "heads": 4, "learning_rate": 3e-3}
+    made = learner("instructions", **(PLAIN | {"batch_size": 4} | shape | changes))
+    sections = {"task": made.section, "train": made.settings}
+    inputs = {"dataset": instructions_at(folder / "dataset")}
+    return Job("demo", sections, TextGeneration(), inputs, FakeRoom(folder), places_in(folder), seed=1)
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_train_a_model_that_writes_as_one_does(tmp_path: Path, shard: bool) -> None:
+    alone = TrainStage().run(writer_in(tmp_path / "alone"))
+    together = TrainStage().run(writer_in(tmp_path / "together", processes=2, shard=shard))
+    first, second = losses(alone), losses(together)
+    assert len(first) == len(second) == STEPS and first[0] > 1.5 * first[-1]
+    assert np.abs(first - second).max() < TOLERANCE
+    np.testing.assert_allclose(alone.numbers["valid_loss"], together.numbers["valid_loss"], atol=TOLERANCE)
 
 
 ORDERED = """

@@ -155,6 +155,17 @@ def test_trial_0_is_the_trained_model_and_is_not_trained_again(tmp_path: Path) -
     assert tree_digest(job.room.out / "model") == tree_digest(job.inputs["model"])
 
 
+@pytest.mark.parametrize(("asked", "got"), [("auto", "bfloat16"), ("float32", "float32")])
+def test_trials_compute_as_precisely_as_the_trained_model_did(tmp_path: Path, asked: str, got: str) -> None:
+    blocks = sections(LEARNING_RATE, trials=8, pruner="none")
+    blocks["train"] = blocks["train"].model_copy(update={"precision": asked})
+    job = job_in(tmp_path, blocks)
+    told = job.inputs["model"] / "history.json"
+    write_json(told, {**json.loads(told.read_text()), "precision": "bfloat16"})
+    assert TuneStage().run(job).numbers["replaced"] is True
+    assert json.loads((job.room.out / "model" / "model.json").read_text())["precision"] == got
+
+
 def test_a_model_without_its_history_is_trained_once_more(tmp_path: Path) -> None:
     job = job_in(tmp_path, sections(LEARNING_RATE, trials=1))
     known = json.loads((job.inputs["model"] / "history.json").read_text())

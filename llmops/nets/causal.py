@@ -106,8 +106,9 @@ class CausalReader:
 
     @property
     def fused(self) -> Any | None:
-        """The Llama that causal.c computes, which knows float32 alone; else None."""
-        return None if torch.is_autocast_enabled("cpu") else self.llama
+        """The Llama that causal.c computes, which knows float32 and whole weights alone; else None."""
+        spread = hasattr(self.network, "unshard")  # over processes, by FSDP, which gathers layer by layer
+        return None if spread or torch.is_autocast_enabled("cpu") else self.llama
 
     def mean_loss(self, shapes: Shapes, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats."""

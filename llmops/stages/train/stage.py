@@ -75,7 +75,7 @@ def starting_point(model: Any) -> list[Path]:
 def told_history(result: dict[str, Any]) -> dict[str, Any]:
     """What tune takes as its first trial; without seconds, which never repeat: equal models are equal folders."""
     history = [{name: value for name, value in row.items() if name != "seconds"} for row in result["history"]]
-    return {"metrics": result["metrics"], "history": history}
+    return {"metrics": result["metrics"], "history": history, "precision": result["machine"]["precision"]}
 
 
 def read_brief(path: Path | None) -> dict[str, Any]:

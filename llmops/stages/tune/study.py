@@ -51,7 +51,7 @@ class Search:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tune = job.section("tune", TuneSection)
-        self.train = job.sections["train"]
+        self.train = as_trained(job)
         self.metric = job.task.metric(job.sections["task"])
         self.folder = job.room.work / "tune"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -216,6 +216,15 @@ class Watch:
             self._trial.set_user_attr("late", f"out of time after epoch {epoch} of {self._planned}")
             return True
         return False
+
+
+def as_trained(job: Job) -> Section:
+    """The train section with the precision that the trained model got by `auto`: trials measured one by one could
+    differ in it, and would then differ by more than their settings."""
+    train, told = job.sections["train"], job.inputs["model"] / "history.json"
+    if getattr(train, "precision", None) != "auto" or not told.exists():
+        return train
+    return space.with_settings(train, {"precision": json.loads(told.read_text()).get("precision", "auto")})
 
 
 def draw(trial: Trial, distributions: dict[str, BaseDistribution]) -> space.Picks:

@@ -187,7 +187,12 @@ def _missing_folder(train: GenerationTrainSection) -> list[Mistake]:
 
 
 def _vain_pretraining(section: TextGenerationSection, train: GenerationTrainSection) -> list[Mistake]:
-    if not train.pretrain_epochs or (section.objective == "instructions" and not train.pretrained):
+    if not train.pretrain_epochs:
+        return []
+    if train.shard:
+        do = "take one out; or pretrain with `objective: language-model` and start from that run's model."
+        return [Mistake("`pretrain_epochs` and `shard` do not go together.", "train.pretrain_epochs", "", do)]
+    if section.objective == "instructions" and not train.pretrained:
         return []
     do = "take it out; `objective: language-model` and `objective: preferences` have no such passes."
     return [Mistake("`pretrain_epochs` is for instructions learnt from scratch.", "train.pretrain_epochs", "", do)]
