@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,16 @@ def test_a_step_draws_what_its_number_says() -> None:
 
     assert drawn(5, 7, 0) == drawn(5, 7, 0)
     assert len({drawn(*numbers)[0] for numbers in ((5, 7, 0), (5, 8, 0), (6, 7, 0), (5, 7, 1))}) == 4
+
+
+def test_seeding_step_after_step_takes_no_memory() -> None:
+    device.seed_step(1, 0, 0)
+    tracemalloc.start()
+    for step in range(200):
+        device.seed_step(1, step, 0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 100_000
 
 
 def test_training_learns_tells_and_keeps_the_best_epoch(tmp_path: Path) -> None:

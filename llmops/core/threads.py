@@ -1,12 +1,13 @@
-"""How threads of a computation wait for each other: asleep, so that two processes on a machine share it fairly."""
+"""How threads of a computation wait for each other: soon asleep, so that two processes on a machine share it fairly."""
 
 from __future__ import annotations
 
 import os
 
-WAITING = {"GOMP_SPINCOUNT": "0"}
-"""OpenMP's threads would spin at the end of every product, which with a second busy process slows a training to a third
-of its share (docs/performance.md). Read when torch is loaded."""
+WAITING = {"GOMP_SPINCOUNT": "2000"}
+"""OpenMP's threads would spin 300,000 times at the end of every product, which with a second busy process slows a
+training to a third of its share; not to spin at all costs a small network a seventh of its rate when there is none
+(docs/performance.md). Read when torch is loaded."""
 
 
 def wait_asleep() -> None:

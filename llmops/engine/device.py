@@ -29,10 +29,18 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def seed_everything(seed: int) -> None:
-    """Python's, numpy's and torch's generators."""
+    """Python's, numpy's and torch's generators.
+
+    Not by torch.manual_seed, which keeps a note, with the whole call stack, for every device that was not used yet:
+    called at each step of a training, it takes memory that is never freed.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
