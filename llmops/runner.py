@@ -21,6 +21,7 @@ from llmops.core.lock import held
 from llmops.core.protocols import GatedStage, Job
 from llmops.core.report import Report, Table
 from llmops.core.run import RunFolder, RunStore, Sealed, StageRoom
+from llmops.core.threads import share_memory
 from llmops.loop import LOOP, Step, stage, step
 from llmops.planner import Plan, Planned, check_all, make_plan, plan_step, steps_upto
 from llmops.project import Project
@@ -141,6 +142,7 @@ class Runner:
         job = self._job(row, run, room)
         run.emit(row.name, "started", key=key)
         made = stage(row)
+        share_memory()
         try:
             report = made.run(job)
         except ModuleNotFoundError as error:

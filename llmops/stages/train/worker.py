@@ -21,6 +21,7 @@ import psutil
 
 from llmops.core.artifact import write_json
 from llmops.core.errors import LlmopsError
+from llmops.core.threads import share_memory
 from llmops.tasks import find
 
 RESULT, ERROR = "result.json", "error.json"
@@ -57,6 +58,7 @@ def main(path: Path) -> int:
     """Train with the others; the exit code."""
     order = json.loads(path.read_bytes())
     end_with(os.getppid(), *order["ordered_by"])
+    share_memory()
     from llmops.engine import parallel
 
     world = parallel.join()
