@@ -17,11 +17,11 @@ from llmops.core import gates
 from llmops.core.artifact import write_whole
 from llmops.core.console import Console
 from llmops.core.errors import DataError, GateRefused, MachineError
+from llmops.core.heap import share_memory
 from llmops.core.lock import held
 from llmops.core.protocols import GatedStage, Job
 from llmops.core.report import Report, Table
 from llmops.core.run import RunFolder, RunStore, Sealed, StageRoom
-from llmops.core.threads import share_memory
 from llmops.loop import LOOP, Step, stage, step
 from llmops.planner import Plan, Planned, check_all, make_plan, plan_step, steps_upto
 from llmops.project import Project

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import resource
 import sys
@@ -12,6 +11,8 @@ from types import TracebackType
 
 import psutil
 import torch
+
+from llmops.core.heap import give_back
 
 MARK = Path("/proc/self/clear_refs")
 """Writing 5 here makes Linux forget the largest resident set so far."""
@@ -65,11 +66,9 @@ def held_mb(device: torch.device) -> float:
 
 
 def settled_mb(device: torch.device) -> float:
-    """What is held when all that has been freed is given back to the system, which C libraries do of themselves only
-    now and then."""
+    """What is held when all that has been freed is given back to the system."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc alone has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    give_back()
     return held_mb(device)
 
 

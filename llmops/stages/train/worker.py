@@ -21,7 +21,7 @@ import psutil
 
 from llmops.core.artifact import write_json
 from llmops.core.errors import LlmopsError
-from llmops.core.threads import share_memory
+from llmops.core.heap import share_memory
 from llmops.tasks import find
 
 RESULT, ERROR = "result.json", "error.json"

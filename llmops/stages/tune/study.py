@@ -51,7 +51,8 @@ class Search:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tune = job.section("tune", TuneSection)
-        self.train = as_trained(job)
+        self.told = told_history(job)
+        self.train = as_trained(job.sections["train"], self.told)
         self.metric = job.task.metric(job.sections["task"])
         self.folder = job.room.work / "tune"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,8 +97,7 @@ class Search:
 
     def _add_own(self) -> None:
         """Trial 0: what train already found out; only a model that came without its history is trained again."""
-        told = self.job.inputs["model"] / "history.json"
-        found = json.loads(told.read_text()) if told.exists() else self._train_own()
+        found = self.told or self._train_own()
         picks = space.own_picks(self.tune.space, self.train)
         values = {epoch: float(row[self.metric.name]) for epoch, row in enumerate(found["history"], start=1)}
         self.study.add_trial(
@@ -218,13 +218,19 @@ class Watch:
         return False
 
 
-def as_trained(job: Job) -> Section:
+def told_history(job: Job) -> dict[str, Any]:
+    """What train wrote beside its model; empty where a model came without it."""
+    path = job.inputs["model"] / "history.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def as_trained(train: Section, told: dict[str, Any]) -> Section:
     """The train section with the precision that the trained model got by `auto`: trials measured one by one could
     differ in it, and would then differ by more than their settings."""
-    train, told = job.sections["train"], job.inputs["model"] / "history.json"
-    if getattr(train, "precision", None) != "auto" or not told.exists():
+    if getattr(train, "precision", None) != "auto" or "precision" not in told:
         return train
-    return space.with_settings(train, {"precision": json.loads(told.read_text()).get("precision", "auto")})
+    return space.with_settings(train, {"precision": told["precision"]})
 
 
 def draw(trial: Trial, distributions: dict[str, BaseDistribution]) -> space.Picks:
