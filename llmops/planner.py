@@ -16,6 +16,7 @@ from typing import Literal
 from llmops.core.artifact import json_digest, tree_digest
 from llmops.core.errors import ConfigError, Mistake
 from llmops.core.run import RunFolder, RunStore, Sealed
+from llmops.lineage import base_of
 from llmops.loop import LOOP, Step, stage
 from llmops.project import Project
 
@@ -79,11 +80,12 @@ def _place(project: Project, mistake: Mistake) -> tuple[str, str]:
     return (place, shown) if mistake.where else (str(project.document.path), "")
 
 
-def step_key(project: Project, row: Step, digests: dict[str, str]) -> str:
+def step_key(project: Project, store: RunStore, row: Step, digests: dict[str, str]) -> str:
     """The key of a step whose artifacts to take have these digests."""
     made = stage(row)
     depends = made.depends(project.sections, project.task, project.places)
     files = {str(path): _file_state(path) for path in depends.files}
+    base = base_of(project, store, digests["dataset"]) if depends.base else None
     return json_digest(
         {
             "stage": [made.name, made.version],
@@ -93,6 +95,7 @@ def step_key(project: Project, row: Step, digests: dict[str, str]) -> str:
             "libraries": {name: _library(name) for name in sorted(depends.libraries)},
             "takes": {kind: digests[kind] for kind in row.takes},
             "seed": project.config.seed,
+            **({"base": base.sha256} if base else {}),
         }
     )
 
@@ -127,7 +130,7 @@ def plan_step(project: Project, store: RunStore, row: Step, run: RunFolder | Non
     if any(kind not in digests for kind in row.takes):
         _forget(row, digests)
         return Planned(row, "run", None, why="what it takes is not made yet")
-    key = step_key(project, row, digests)
+    key = step_key(project, store, row, digests)
     here = run.sealed(row.name) if run is not None else None
     if here is not None and here.key == key and not here.refused:
         _learn(row, here, digests)

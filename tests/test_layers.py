@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "llmops"
 LAYERS: list[set[str]] = [
     {"core"}, {"records", "registry"}, {"nets", "engine"}, {"tasks"}, {"bundle"}, {"serving"}, {"stages"},
-    {"loop"}, {"project", "starter"}, {"planner"}, {"runner"}, {"commands"}, {"cli"},
+    {"loop"}, {"project", "starter"}, {"lineage"}, {"planner"}, {"runner"}, {"commands"}, {"cli"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 PLUGIN = re.compile(r"^(llmops(?:\.\w+)+):\w+$")

@@ -79,9 +79,13 @@ def test_a_model_folder_that_is_not_there_is_seen_before_any_work(tmp_path: Path
     assert TrainStage().check({"task": TASK, "train": settings()}, TASK_KIND, places_in(tmp_path)) == []
 
 
+FRESH = {"base": None, "not_updated": ""}
+"""A training that is no update."""
+
+
 def test_what_deserves_an_eye_is_said() -> None:
     history = [{"accuracy": 0.5}, {"accuracy": 0.6}]
-    result = {"metrics": {"accuracy": 0.6}, "seconds": 9.0, "best_epoch": 2, "epochs": 2, "history": history}
+    result = {"metrics": {"accuracy": 0.6}, "seconds": 9.0, "best_epoch": 2, "epochs": 2, "history": history} | FRESH
     accuracy = Metric("accuracy")
     told = warnings(accuracy, result, {"baseline_valid": 0.7, "predicted_upper_s": 5.0})
     assert [word in line for word, line in zip(("baseline", "upper bound", "more epochs"), told, strict=True)] == [
@@ -91,11 +95,17 @@ def test_what_deserves_an_eye_is_said() -> None:
         warnings(accuracy, {**result, "history": history[:1] * 2}, {"baseline_valid": None, "predicted_upper_s": None})
         == []
     )
+    (refused,) = warnings(
+        accuracy,
+        {**result, "history": history[:1] * 2, "not_updated": "its run is gone"},
+        {"baseline_valid": None, "predicted_upper_s": None},
+    )
+    assert "its run is gone" in refused
 
 
 def test_a_loss_that_falls_is_a_model_that_gets_better() -> None:
     history = [{"loss": 2.0}, {"loss": 1.5}]
-    result = {"metrics": {"loss": 1.5}, "seconds": 1.0, "best_epoch": 2, "epochs": 2, "history": history}
+    result = {"metrics": {"loss": 1.5}, "seconds": 1.0, "best_epoch": 2, "epochs": 2, "history": history} | FRESH
     quiet = {"baseline_valid": 1.6, "predicted_upper_s": None}
     loss = Metric("loss", higher=False)
     (told,) = warnings(loss, result, quiet)
@@ -103,6 +113,7 @@ def test_a_loss_that_falls_is_a_model_that_gets_better() -> None:
     assert any("baseline is better" in line for line in warnings(loss, result, {**quiet, "baseline_valid": 1.4}))
     assert headline(loss, {**result, "tokens_per_s": 1234.0}, {}).endswith("1,234 tokens/s")
     assert headline(loss, result, {}).endswith("1 s")
+    assert "an update of version 4" in headline(loss, {**result, "base": {"version": 4}}, {})
 
 
 def test_a_local_model_counts_by_its_contents(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ class CurveLearner:
             write_json(checkpoint, history)
             if over:
                 break
-        return {"metrics": max(history, key=lambda row: row["accuracy"]), "history": history}
+        best = max(history, key=lambda row: row["accuracy"])
+        return {"metrics": best, "history": history, "machine": {"precision": "float32"}}
 
     def save(self, folder: Path) -> None:
         write_json(folder / "model.json", self.train_section.plain())
@@ -199,7 +200,7 @@ class LossLearner(CurveLearner):
 
         found = super().train(dataset, work, room, turned)
         history = [{"loss": 1 - row["accuracy"]} for row in found["history"]]
-        return {"metrics": min(history, key=lambda row: row["loss"]), "history": history}
+        return found | {"metrics": min(history, key=lambda row: row["loss"]), "history": history}
 
 
 class LossTask(CurveTask):

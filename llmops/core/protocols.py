@@ -62,12 +62,24 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
+class Base:
+    """The trained model of a version that was promoted, from which an update starts: its folder and its digest, and the
+    data set that it was trained on. The folders may be gone."""
+
+    version: int
+    sha256: str
+    model: Path
+    dataset: Path
+
+
+@dataclass(frozen=True)
 class Job:
     """All that a stage is handed.
 
     `sections` are the config's blocks by name (the task's is "task"); `inputs` the folders or files of
     the artifacts it takes, by kind; `champion` the folder of the bundle that serves now, if any; `run_id` and
-    `config_path` are for lineage and for commands to type.
+    `config_path` are for lineage and for commands to type; `base` is what an update starts from, where one is wanted
+    and there is one.
     """
 
     project: str
@@ -80,6 +92,7 @@ class Job:
     champion: Path | None = None
     run_id: str = ""
     config_path: str = "CONFIG"
+    base: Base | None = None
 
     def section(self, name: str, kind: type[S]) -> S:
         """The config's block `name`, which is of the class `kind`."""
@@ -93,12 +106,13 @@ class Depends:
     """What a stage's result depends on besides the artifacts it takes.
 
     `settings` is JSON-able; `files` are paths whose contents count (missing ones too); `libraries` are
-    distributions whose versions change the result.
+    distributions whose versions change the result; `base` says that the champion's trained model is one of its inputs.
     """
 
     settings: Mapping[str, Any]
     files: Sequence[Path] = ()
     libraries: Sequence[str] = ()
+    base: bool = False
 
 
 class Stage(Protocol):
@@ -324,6 +338,13 @@ class Learner(Protocol):
         """Write all that a float32 bundle answers with into `folder`: model.onnx (with external data beside it where it
         has some), and the files that the codec reads; returns the files. `merged/` may hold the model for other tools.
         What the runtime must know of the network may lie in settings.json: it joins the bundle's settings."""
+
+
+class Updating(Protocol):
+    """What a learner offers beside, whose train section has `update`."""
+
+    def begin_from(self, folder: Path) -> str:
+        """Have the next training start from the model in `folder`, as `save` wrote it; else in words why it cannot."""
 
 
 class Codec(Protocol):

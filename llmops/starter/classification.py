@@ -77,8 +77,8 @@ def _train(seen: Look) -> str:
     epochs = encoder_epochs(seen) if seen.language == "english" else 0
     if epochs:
         why, train = (
-            "a pretrained encoder for English, fine-tuned",
-            f"model: {ENCODER}, epochs: {epochs}, learning_rate: 3.0e-4",
+            "a pretrained encoder for English, fine-tuned; a retrain starts from the champion (update)",
+            f"model: {ENCODER}, epochs: {epochs}, learning_rate: 3.0e-4, update: {{}}",
         )
     else:
         model = "text-cnn" if seen.language == "asian" else "bag-of-words"

@@ -12,6 +12,7 @@ from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Metric, Places, Task
 from llmops.core.report import Curve, Number, Report, Table
 from llmops.core.section import Section
+from llmops.engine.update import HISTORY, told_history, train_from
 from llmops.stages.train.together import train_together, wanted
 
 SCHEDULING = ("checkpoint_every_s", "processes")
@@ -27,7 +28,7 @@ class TrainStage:
     """Trains the task's learner with the settings of `train:`."""
 
     name = "train"
-    version = 2
+    version = 3
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}
@@ -35,6 +36,7 @@ class TrainStage:
             settings={"task": sections["task"].plain(), "train": train},
             files=starting_point(train.get("model")),
             libraries=("torch", "transformers", "peft", "tokenizers", "numpy"),
+            base=train.get("update") is not None,
         )
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
@@ -45,7 +47,7 @@ class TrainStage:
         processes = wanted(job.sections["train"])
         held_mb = held_before(job)
         result = train_together(job, processes) if processes else train_alone(job)
-        write_json(job.room.out / "model" / "history.json", told_history(result))
+        write_json(job.room.out / "model" / HISTORY, told_history(result))
         brief = read_brief(job.inputs.get("brief"))
         numbers = figures(result, brief, held_mb)
         metric = job.task.metric(job.sections["task"])
@@ -61,7 +63,7 @@ class TrainStage:
 def train_alone(job: Job) -> dict[str, Any]:
     """Train in this process; out/model is saved."""
     learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
-    result = learner.train(job.inputs["dataset"], job.room.work, job.room)
+    result = train_from(job.base, learner, job.inputs["dataset"], job.room.work, job.room)
     learner.save(job.room.out / "model")
     return result
 
@@ -70,12 +72,6 @@ def starting_point(model: Any) -> list[Path]:
     """The local folder that a training starts from, whose contents then decide the result."""
     folder = Path(model).expanduser() if isinstance(model, str) else None
     return [folder] if folder is not None and folder.is_absolute() and folder.is_dir() else []
-
-
-def told_history(result: dict[str, Any]) -> dict[str, Any]:
-    """What tune takes as its first trial; without seconds, which never repeat: equal models are equal folders."""
-    history = [{name: value for name, value in row.items() if name != "seconds"} for row in result["history"]]
-    return {"metrics": result["metrics"], "history": history, "precision": result["machine"]["precision"]}
 
 
 def read_brief(path: Path | None) -> dict[str, Any]:
@@ -123,6 +119,7 @@ def figures(result: dict[str, Any], brief: dict[str, Any], held_mb: float = 0.0)
         "predicted_peak_memory_mb": foreseen_peak(estimate, held_mb),
     }
     numbers["parameters"] = result["parameters"]
+    numbers["update_of_version"] = result["base"]["version"] if result["base"] else None
     return {**numbers, **result["machine"]}
 
 
@@ -132,8 +129,9 @@ def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> s
     said = f"{metric.name} {best:.4f} on validation after epoch {result['best_epoch']} of {result['epochs']}"
     simple = brief.get("baseline", {}).get("valid")
     beside = f" (baseline {simple:.4f})" if simple is not None else ""
+    updated = f", an update of version {result['base']['version']}" if result["base"] else ""
     rates = [f"{result[name]:,.0f} {of}/s" for name, of in SPEEDS if result.get(name) is not None]
-    return f"{said}{beside}, {result['seconds']:.0f} s{''.join(f', {rate}' for rate in rates[:1])}"
+    return f"{said}{beside}{updated}, {result['seconds']:.0f} s{''.join(f', {rate}' for rate in rates[:1])}"
 
 
 def epoch_table(result: dict[str, Any]) -> Table:
@@ -180,7 +178,7 @@ def curves(result: dict[str, Any], metric: str) -> list[Curve]:
 
 def warnings(metric: Metric, result: dict[str, Any], numbers: Mapping[str, Number]) -> list[str]:
     """What deserves a person's eye."""
-    said = []
+    said = [f"{result['not_updated']}; trained from the beginning"] if result["not_updated"] else []
     simple, upper, took = numbers["baseline_valid"], numbers["predicted_upper_s"], result["seconds"]
     if isinstance(simple, int | float) and metric.gain(result["metrics"][metric.name], simple) < 0:
         said.append(f"the baseline is better on validation: {simple:.4f}; try more epochs, or another model.")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,6 +46,7 @@ def train_together(job: Job, processes: int) -> dict[str, Any]:
         "seed": job.seed,
         "ordered_by": [os.getpid()],
         "dataset": str(job.inputs["dataset"].absolute()),
+        "base": job.base and {**asdict(job.base), "model": str(job.base.model), "dataset": str(job.base.dataset)},
         "out": str(job.room.out.absolute()),
         "work": str(job.room.work.absolute()),
     }

@@ -22,6 +22,8 @@ import psutil
 from llmops.core.artifact import write_json
 from llmops.core.errors import LlmopsError
 from llmops.core.heap import share_memory
+from llmops.core.protocols import Base
+from llmops.engine.update import train_from
 from llmops.tasks import find
 
 RESULT, ERROR = "result.json", "error.json"
@@ -82,7 +84,9 @@ def train(order: Mapping[str, Any], room: Telling) -> dict[str, Any]:
     task = find(order["task"]["name"])
     sections = task.section.model_validate(order["task"]), task.train_section.model_validate(order["train"])
     learner = task.learner(*sections, order["seed"])
-    found = learner.train(Path(order["dataset"]), room.work, room)
+    told = order["base"]
+    base = told and Base(told["version"], told["sha256"], Path(told["model"]), Path(told["dataset"]))
+    found = train_from(base, learner, Path(order["dataset"]), room.work, room)
     if world().first:
         learner.save(room.out / "model")
     return found

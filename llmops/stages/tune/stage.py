@@ -26,11 +26,12 @@ class TuneStage:
     """See the module."""
 
     name = "tune"
-    version = 2
+    version = 3
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         settings = {name: sections[name].plain() for name in ("tune", "train", "task")}
-        return Depends(settings=settings, libraries=("optuna", "torch", "transformers"))
+        updates = settings["train"].get("update") is not None
+        return Depends(settings=settings, libraries=("optuna", "torch", "transformers"), base=updates)
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
         tune, train = sections["tune"], sections["train"]

@@ -21,6 +21,7 @@ from llmops.core.artifact import fsync_folder, write_json
 from llmops.core.errors import LlmopsError
 from llmops.core.protocols import Job, Metric
 from llmops.core.section import Section
+from llmops.engine.update import HISTORY, read_history, told_history, train_from
 from llmops.stages.tune import sampling, space
 from llmops.stages.tune.config import TuneSection
 from llmops.stages.tune.pruning import hopeless
@@ -51,7 +52,7 @@ class Search:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tune = job.section("tune", TuneSection)
-        self.told = told_history(job)
+        self.told = read_history(job.inputs["model"])
         self.train = as_trained(job.sections["train"], self.told)
         self.metric = job.task.metric(job.sections["task"])
         self.folder = job.room.work / "tune"
@@ -115,7 +116,8 @@ class Search:
 
     def _train_own(self) -> dict[str, Any]:
         learner = self.job.task.learner(self.job.sections["task"], self.train, self.job.seed)
-        return learner.train(self.job.inputs["dataset"], self._trial_folder(0) / "fit", self.job.room)
+        work = self._trial_folder(0) / "fit"
+        return train_from(self.job.base, learner, self.job.inputs["dataset"], work, self.job.room)
 
     def _next(self) -> Trial | None:
         """The trial that a kill interrupted, else a new one, else None: the budget is spent."""
@@ -148,7 +150,8 @@ class Search:
     def _train(self, trial: Trial, train: Section) -> None:
         learner = self.job.task.learner(self.job.sections["task"], train, self.job.seed)
         work = self._trial_folder(trial.number) / "fit"
-        found = learner.train(self.job.inputs["dataset"], work, self.job.room, Watch(self, trial, train))
+        watch = Watch(self, trial, train)
+        found = train_from(self.job.base, learner, self.job.inputs["dataset"], work, self.job.room, watch)
         self.clock.tick()
         if "stopped" in trial.user_attrs:
             self._tell(trial, TrialState.PRUNED, None, trial.user_attrs["stopped"])
@@ -218,13 +221,6 @@ class Watch:
         return False
 
 
-def told_history(job: Job) -> dict[str, Any]:
-    """What train wrote beside its model; empty where a model came without it."""
-    path = job.inputs["model"] / "history.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
-
-
 def as_trained(train: Section, told: dict[str, Any]) -> Section:
     """The train section with the precision that the trained model got by `auto`: trials measured one by one could
     differ in it, and would then differ by more than their settings."""
@@ -269,8 +265,6 @@ def _save_whole(learner: Any, found: dict[str, Any], folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     half.mkdir(parents=True)
     learner.save(half)
-    # Seconds never repeat; without them, equal trials leave equal folders.
-    history = [{name: value for name, value in row.items() if name != "seconds"} for row in found["history"]]
-    write_json(half / "history.json", {"metrics": found["metrics"], "history": history})
+    write_json(half / HISTORY, told_history(found))
     half.rename(folder)
     fsync_folder(folder.parent)

@@ -27,6 +27,7 @@ from llmops.nets.tokenizer import pad_id
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
 from llmops.tasks.text_classification.networks import architecture, fresh_network
 from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
+from llmops.tasks.text_classification.update import Before, Hold, slowed, unfit
 
 FORMAT = 1
 
@@ -41,6 +42,17 @@ class Classifier:
         """The network's architecture."""
         self.labels: list[str] = []
         self.tokenizer_json = ""
+        self.base: Classifier | None = None
+        """The champion, where the next training is an update of it."""
+
+    def begin_from(self, folder: Path) -> str:
+        """Have the next training start from the model in `folder`; else in words why it cannot."""
+        base = type(self)(self.section, self.settings, self.seed)
+        base.load(folder)
+        if reason := unfit(base.settings, self.settings):
+            return reason
+        self.base = base
+        return ""
 
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
@@ -53,7 +65,7 @@ class Classifier:
         # building a network draws random numbers; how many must not decide what the training draws
         seed_everything(self.seed)
         setup_s = time.monotonic() - began
-        state = fit(problem, self.settings, self.seed, work, room, listener)
+        state = fit(problem, problem.settings, self.seed, work, room, listener)
         self.keep(problem)
         return {**summary(state, problem, setup_s), "parameters": self.parameters()}
 
@@ -72,8 +84,23 @@ class Classifier:
     def pose(self, train: Ragged, valid: Ragged) -> TextProblem:
         """The fresh network with these rows; `adopt` first."""
         kind = FrozenProblem if self.settings.method == "frozen" else TextProblem
-        network = fresh_network(self.settings, self.plan)
-        return kind(network, train, valid, self.settings, self.section.metric, self.pad(), self.device())
+        if self.base is None:
+            network = fresh_network(self.settings, self.plan)
+            return kind(network, train, valid, self.settings, self.section.metric, self.pad(), self.device())
+        return self.pose_update(kind, self.base, train, valid)
+
+    def pose_update(self, kind: type[TextProblem], base: Classifier, train: Ragged, valid: Ragged) -> TextProblem:
+        """The champion's network with these rows, held to what it answers right."""
+        settings = slowed(self.settings)
+        assert settings.update is not None
+        before = Before(base.trained(), base.labels)
+        network = fresh_network(settings, self.plan, before.network.encoder)
+        before.hand_down_head(network.head, self.labels)
+        problem = kind(network, train, valid, settings, self.section.metric, self.pad(), self.device())
+        if settings.update.hold:
+            problem.hold = Hold.to(settings.update, before, self.labels, base.score(train), problem.labels)
+        self.base = None  # its weights are not needed any more
+        return problem
 
     def adopt(self, dataset: Path) -> None:
         """Take over a data set's labels and tokenizer, and plan the network for them."""

@@ -24,6 +24,19 @@ class LoraSection(Section):
     """Dropout before the adapters."""
 
 
+class UpdateSection(Section):
+    """How a model is trained where a champion stands: from the champion's weights, and held to what it answers right
+    (focal distillation, Yan et al. 2021, Positive-Congruent Training), so that a retrain changes few good answers."""
+
+    rate: float = Field(default=0.33, gt=0, le=1)
+    """Learning rates, as a share of those that a training from the pretrained model has."""
+    hold: float = Field(default=1.0, ge=0, le=100)
+    """Weight of the divergence from the champion's answers to training rows that it answers right, beside the loss on
+    labels; 0 only starts from its weights."""
+    temperature: float = Field(default=2.0, gt=0, le=100)
+    """Both answers are softened by it before they are compared (Hinton et al. 2015)."""
+
+
 class TextClassificationSection(Section):
     """`task:` for text classification: which column is the text, which the label."""
 
@@ -52,6 +65,9 @@ class TextTrainSection(FitSection):
     """Pretrained encoders only: train all weights, train adapters, or train only the head."""
     lora: LoraSection = LoraSection()
     """Settings of `method: lora`."""
+    update: UpdateSection | None = None
+    """Pretrained encoders only: with this block, `{}` for its defaults, a retrain starts from the champion; without
+    it every training starts from the pretrained model."""
     pooling: Literal["mean", "first"] = "mean"
     """Pretrained encoders and transformer: a text's vector is the mean of its tokens' or the first token's."""
     head_learning_rate: float | None = Field(None, gt=0)
@@ -78,6 +94,10 @@ class TextTrainSection(FitSection):
         if self.model in SCRATCH and self.method != "full":
             raise ValueError(
                 f"`method: {self.method}` needs a pretrained encoder; {self.model} is trained from scratch"
+            )
+        if self.model in SCRATCH and self.update is not None:
+            raise ValueError(
+                f"`update` needs a pretrained encoder; the tokenizer of a {self.model} changes with the rows"
             )
         return self
 

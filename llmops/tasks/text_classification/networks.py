@@ -32,11 +32,14 @@ def architecture(train: TextTrainSection, vocabulary: int, classes: int, max_tok
     return {"kind": train.model, **shared, **own[train.model]}
 
 
-def fresh_network(train: TextTrainSection, plan: dict[str, Any]) -> nn.Module:
-    """The network of the architecture `plan`: random, or with the pretrained weights and what `method` asks for."""
+def fresh_network(train: TextTrainSection, plan: dict[str, Any], like: nn.Module | None = None) -> nn.Module:
+    """The network of the architecture `plan`: random, or with the pretrained weights and what `method` asks for;
+    `like` is an encoder of the same kind whose weights are taken instead of the pretrained ones."""
     if not train.pretrained:
         return build(plan)
     encoder = load_encoder(find(train.model), train.encoder_dropout)
+    if like is not None:
+        encoder.load_state_dict(like.state_dict())
     if train.method == "lora":
         encoder = add_lora(encoder, train.lora.rank, train.lora.alpha, train.lora.dropout)
     elif train.method == "frozen":

@@ -17,6 +17,7 @@ from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.slicing import SlicedEmbedding
 from llmops.tasks.text_classification.config import TextTrainSection
 from llmops.tasks.text_classification.metrics import scores
+from llmops.tasks.text_classification.update import Hold
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class TextProblem(Rowwise):
         self.train, self.valid = train, valid
         sliced = settings.pretrained and settings.method == "full" and not settings.shard
         self.slice = self.sliced(network) if sliced else None
+        self.hold: Hold | None = None
         self.network = network.to(device)
         self.labels = torch.from_numpy(train.labels).to(device)
         self.weights = class_weights(train.labels).to(device) if settings.class_weights == "balanced" else None
@@ -83,12 +85,11 @@ class TextProblem(Rowwise):
         return self.network(batch.tokens, batch.mask)
 
     def loss(self, batch: Batch) -> Tensor:
-        return functional.cross_entropy(
-            self.logits(batch),
-            self.labels[batch.rows],
-            weight=self.weights,
-            label_smoothing=self.settings.label_smoothing,
+        logits = self.logits(batch)
+        wrong = functional.cross_entropy(
+            logits, self.labels[batch.rows], weight=self.weights, label_smoothing=self.settings.label_smoothing
         )
+        return wrong if self.hold is None else wrong + self.hold.loss(logits, batch.rows)
 
     def score(self, data: Ragged) -> np.ndarray:
         """Logits of all rows in their order, float32 [rows, classes]."""
