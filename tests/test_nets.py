@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from llmops.core.errors import DataError, MachineError
-from llmops.nets import pretrained
+from llmops.nets import dropout, pretrained
 from llmops.nets.adapters import add_lora, merge_lora
 from llmops.nets.build import build
 from llmops.nets.encoder import PretrainedClassifier, load_encoder
@@ -83,6 +83,47 @@ def test_word_dropout_keeps_the_first_token_and_the_padding_out() -> None:
     assert kept[:, 0].all()
     assert not (kept * (1 - mask)).any()
     assert 0 < int(kept.sum()) < int(mask.sum())
+
+
+@pytest.fixture(params=["kernels", "torch"])
+def computed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The compiled kernels, or what a machine without a compiler does."""
+    kind: str = request.param
+    if kind == "kernels" and dropout.kernels() is None:
+        pytest.skip("no C compiler here")
+    if kind == "torch":
+        monkeypatch.setattr(dropout, "kernels", lambda: None)
+    return kind
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_leaves_the_mean_and_drops_the_same_of_the_gradient(computed: str, rate: float) -> None:
+    torch.manual_seed(3)
+    layer = dropout.Dropout(rate)
+    ones = torch.ones(500, 400, requires_grad=True)
+    dropped = layer(ones)
+    dropped.sum().backward()
+    assert ones.grad is not None
+    assert torch.equal(ones.grad, dropped)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
+    gone = (dropped == 0).double()
+    error = (rate * (1 - rate) / gone.numel()) ** 0.5
+    assert gone.mean().item() == pytest.approx(rate, abs=4 * error)
+    for along in (0, 1):  # no row and no column has another rate
+        spread = (rate * (1 - rate) / gone.shape[along]) ** 0.5
+        assert gone.mean(along).std().item() == pytest.approx(spread, rel=0.15)
+    again = (layer(ones) == 0).double()
+    together = ((gone - rate) * (again - rate)).mean().item() / (rate * (1 - rate))
+    assert abs(together) < 4 / gone.numel() ** 0.5, "another step drops others"
+    torch.manual_seed(3)
+    assert torch.equal(layer(ones), dropped), "a resumed step drops the same"
+    assert torch.equal(layer.eval()(ones), ones)
+
+
+def test_dropout_takes_what_the_kernels_cannot_read() -> None:
+    torch.manual_seed(3)
+    for odd in (torch.ones(64, 64).t()[::2], torch.ones(64, 64, dtype=torch.bfloat16)):
+        assert 0 < (dropout.drop(odd, 0.5) == 0).float().mean().item() < 1
 
 
 def test_sliced_embedding_changes_no_answer_and_comes_back_whole(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llmops.nets.dropout import Dropout
 from llmops.nets.pooling import drop_tokens, masked_max
 
 PAIR_MULTIPLIER = 1_000_003
@@ -26,7 +27,7 @@ class BagOfWords(nn.Module):
         self.importance = nn.Embedding(vocabulary + pairs, 1)
         self.vocabulary = vocabulary
         self.norm = nn.LayerNorm(2 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(2 * width, classes)
         nn.init.normal_(self.words.weight, std=0.1)
         nn.init.normal_(self.joined.weight, std=0.1)

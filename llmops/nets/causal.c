@@ -1,4 +1,4 @@
-/* The steps of a causal network between its matrix products, forward and backward, float32.
+/* The steps of a network between its matrix products, forward and backward, float32: a causal one's, and dropout.
 
    Compiled on the machine that trains (nets/kernels.py); each is checked against torch by a test. Threads share the
    work in fixed portions and never add into the same number, so results don't depend on their number. */
@@ -113,6 +113,21 @@ void swiglu_backward(long tokens, long inner, const float *grad, const float *bo
             to_gate[i] = g[i] * up[i] * (share + curve * (1.0f - share));
         }
     }
+}
+
+/* 32 bits that look random, from a number (Mueller's search for short hashes of low bias, 2018). */
+static inline uint32_t mixed(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+/* y[i] = x[i] * scale where the bits that belong to seed and i are at least `below`, else 0. The same seed drops the same
+   numbers of a gradient, so there is no mask to keep. */
+void dropout(long many, long seed, long below, float scale, const float *x, float *y) {
+    uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32), least = (uint32_t)below;
+#pragma omp parallel for simd schedule(static)
+    for (long i = 0; i < many; i++) y[i] = mixed(mixed((uint32_t)i ^ low) + high) >= least ? x[i] * scale : 0.0f;
 }
 
 #define ROWS 8 /* sums that are held in registers at once */

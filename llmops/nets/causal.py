@@ -13,6 +13,7 @@ from torch.nn import functional
 from llmops.core.errors import DataError
 from llmops.nets.causal_functions import MeanCrossEntropy
 from llmops.nets.causal_fused import Shapes, hidden_states, llama_of, prepare
+from llmops.nets.dropout import drop
 
 FEED_MULTIPLE = 32
 """Feed-forward layers are a multiple of this wide."""
@@ -156,11 +157,11 @@ def hook_dropout(network: Any, rate: float, wanted: Callable[[], bool]) -> None:
     if not isinstance(inner, LlamaForCausalLM) or getattr(inner, HOOKED, False):
         return
 
-    def drop(module: nn.Module, given: Any, found: Any) -> Any:
-        if not wanted():
+    def after(module: nn.Module, given: Any, found: Any) -> Any:
+        if not (inner.training and wanted()):
             return found
         first = found[0] if isinstance(found, tuple) else found
-        dropped = functional.dropout(first, rate, inner.training)
+        dropped = drop(first, rate)
         return (dropped, *found[1:]) if isinstance(found, tuple) else dropped
 
     setattr(inner, HOOKED, True)
@@ -168,4 +169,4 @@ def hook_dropout(network: Any, rate: float, wanted: Callable[[], bool]) -> None:
         inner.model.embed_tokens,
         *(part for one in inner.model.layers for part in (one.self_attn, one.mlp)),
     ]:
-        module.register_forward_hook(drop)
+        module.register_forward_hook(after)

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from llmops.nets.causal_functions import Attention, Joint, Norm, SwiGlu, lay_together
+from llmops.nets.dropout import drop
 from llmops.nets.kernels import kernels
 
 Shapes = Sequence[tuple[int, int]]
@@ -70,10 +70,6 @@ def positions(model: Any, length: int) -> tuple[Tensor, Tensor]:
 def norm(layer: Any, states: Tensor) -> Tensor:
     found: Tensor = Norm.apply(states, layer.weight, layer.variance_epsilon)
     return found
-
-
-def drop(states: Tensor, rate: float) -> Tensor:
-    return functional.dropout(states, rate) if rate else states
 
 
 def plain(layer: nn.Module) -> bool:

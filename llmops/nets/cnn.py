@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llmops.nets.dropout import Dropout
 from llmops.nets.pooling import blank_padding, drop_tokens, masked_max
 
 WIDTHS = (1, 3, 5)
@@ -20,8 +21,8 @@ class TextCnn(nn.Module):
         self.word_dropout = word_dropout
         self.words = nn.Embedding(vocabulary, width)
         self.filters = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in WIDTHS)
-        self.before = nn.Dropout(dropout / 2)
-        self.dropout = nn.Dropout(dropout)
+        self.before = Dropout(dropout / 2)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(filters * len(WIDTHS), classes)
         nn.init.normal_(self.words.weight, std=0.1)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmops.core.errors import DataError
+from llmops.nets.dropout import Dropout
 from llmops.nets.pooling import pool
 
 
@@ -18,7 +19,7 @@ class PretrainedClassifier(nn.Module):
     def __init__(self, encoder: nn.Module, classes: int, pooling: str, dropout: float) -> None:
         super().__init__()
         self.encoder, self.pooling = encoder, pooling
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(encoder.config.hidden_size, classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

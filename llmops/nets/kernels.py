@@ -25,6 +25,7 @@ OFF = "LLMOPS_KERNELS"
 FUNCTIONS = {
     "norm_forward": "iifpppp",
     "norm_backward": "iiipppppp",
+    "dropout": "iiifpp",
     "swiglu_forward": "iipp",
     "swiglu_backward": "iippp",
     "attention_forward": "iiiiippppp",

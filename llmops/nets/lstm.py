@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from llmops.nets.dropout import Dropout
 from llmops.nets.pooling import blank_padding, masked_max, masked_mean
 
 
@@ -21,7 +22,7 @@ class BiLstm(nn.Module):
         sizes = [width] + [2 * width] * (layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(4 * width, classes)
         nn.init.normal_(self.words.weight, std=0.1)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llmops.nets.dropout import Dropout
 from llmops.nets.pooling import pool
 
 
@@ -18,7 +19,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mix, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, allowed: Tensor | None) -> Tensor:
         """states [batch, length, width], allowed bool [batch, 1, 1, length] -> states."""
@@ -43,7 +44,7 @@ class SmallTransformer(nn.Module):
         self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(max_tokens, width)
         heads = width // 32 if width % 32 == 0 else 1
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
         self.head = nn.Linear(width, classes)
         nn.init.normal_(self.words.weight, std=0.02)
         nn.init.normal_(self.places.weight, std=0.02)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmops.nets.adapters import add_lora
+from llmops.nets.dropout import Dropout
 from llmops.nets.encoder import blank_encoder, load_encoder
 from llmops.nets.pooling import pool
 from llmops.nets.pretrained import find
@@ -25,7 +26,7 @@ class DualEncoder(nn.Module):
         width = encoder.config.hidden_size
         self.head = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.head.weight)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def pooled(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """The encoder's own vectors of length 1: int64 [batch, length] -> float [batch, width]."""
