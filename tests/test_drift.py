@@ -16,10 +16,11 @@ from llmops.stages.feedback.domain import tell_apart, words
 from llmops.stages.feedback.drift import Drift, Sample, measure
 from llmops.stages.feedback.movers import moved_labels, moved_words
 from llmops.stages.feedback.permutation import against_chance, holm, mid_ranks, mix_shift, rise, value_shift
+from tests.shared import SHARED
 
 ROOT = Path(__file__).parent.parent
-BANKING = Path("/work/shared/data/banking77")
-FAQ = Path("/work/shared/data/bank_faq/BankFAQs.csv")
+BANKING = SHARED / "banking77"
+FAQ = SHARED / "bank_faq" / "BankFAQs.csv"
 LIMITS = {"p_limit": 0.01, "effect_limit": 0.08}
 
 
@@ -203,7 +204,7 @@ def test_five_thousand_requests_take_bounded_time() -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("world", [("banking77", "/work/shared/data"), ("support", str(ROOT / "data" / "support"))])
+@pytest.mark.parametrize("world", [("banking77", str(SHARED)), ("support", str(ROOT / "data" / "support"))])
 def test_measured_over_many_resamples(world: tuple[str, str]) -> None:
     """Silent on 19 of 20 resamples; awake on new intents (30 %), other domains (20 %) and next month."""
     if not Path(world[1]).is_dir():

@@ -32,8 +32,8 @@ from llmops.tasks.text_generation.guard import GuardedTokenizer
 from llmops.tasks.text_generation.template import OWN, PLAIN, ChatTemplate
 from llmops.tasks.text_generation.textmetrics import chrf, common, exact_match, rouge_l, text_figures
 from llmops.tasks.text_generation.tokenizer import save, train_bpe, trained_vocabulary
+from tests.shared import SHARED
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TASK = TextGeneration()
 USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
 SYSTEM = {"role": "system", "content": "be kind"}

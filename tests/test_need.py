@@ -27,13 +27,14 @@ from llmops.tasks.text_classification.baseline import score_rows, writes_without
 from llmops.tasks.text_classification.config import TextAcceptSection, TextClassificationSection, TextTrainSection
 from tests.cases_data import texts
 from tests.rooms import FakeRoom, places_in
+from tests.shared import SHARED
 from tests.tiny import write_rows
 from tests.unlabelled import QUESTIONS, RUNNING, TRAIN, WrittenAcceptSection, WrittenSection
 
 TextNeed = need_section(TextAcceptSection)
 WrittenNeed = need_section(WrittenAcceptSection)
 TASK = tasks.find("text-classification")
-BANKING = Path("/work/shared/data/banking77")
+BANKING = SHARED / "banking77"
 
 
 def need_job(folder: Path, rows: int = 240, split: Any = None, tune: Any = None, **need: Any) -> Job:

@@ -18,9 +18,10 @@ from llmops.stages.prepare.dedup import drop_exact, drop_near, settle_conflicts
 from llmops.stages.prepare.neartwins import SHINGLE, NearIndex
 from llmops.stages.prepare.rows import Dropped
 from tests.cases_data import WORDS
+from tests.shared import SHARED
 
 Row = dict[str, Any]
-BANKING = Path("/work/shared/data/banking77/train.csv")
+BANKING = SHARED / "banking77" / "train.csv"
 
 
 def made(*cells: tuple[str, str]) -> list[Row]:

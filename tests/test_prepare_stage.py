@@ -73,6 +73,15 @@ def test_every_row_is_kept_or_dropped_with_a_reason(tmp_path: Path) -> None:
     kept = sum(int(report.numbers[name] or 0) for name in ("train", "valid", "test"))
     assert kept + len(dropped) == report.numbers["rows_read"] == 105
     assert report.numbers["dropped"] == len(dropped)
+    assert not any("near twins" in line for line in report.warnings), "one of a hundred is no matter"
+
+
+def test_many_near_twins_are_told_loudly(tmp_path: Path) -> None:
+    base = rows(60, 2)
+    (tmp_path / "data.csv").write_text(csv_text([*base, *((text + "s", label) for text, label in base)]))
+    report, _ = prepared(tmp_path)
+    (told,) = [line for line in report.warnings if "near twins" in line]
+    assert told.startswith(f"{report.numbers['near_duplicates']} of 120 rows")
 
 
 def test_the_same_data_gives_the_same_bytes(tmp_path: Path) -> None:

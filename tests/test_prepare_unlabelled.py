@@ -19,9 +19,10 @@ from llmops.stages.prepare.config import PrepareSection, SplitStep
 from llmops.stages.prepare.stage import PrepareStage
 from tests.cases_data import WORDS, texts
 from tests.rooms import FakeRoom, places_in
+from tests.shared import SHARED
 from tests.unlabelled import QUESTIONS, RUNNING, TRAIN, WrittenSection, read
 
-SHAKESPEARE = Path("/work/shared/data/tinyshakespeare/input.txt")
+SHAKESPEARE = SHARED / "tinyshakespeare" / "input.txt"
 SPLITS = ("train", "valid", "test")
 VERBATIM = [{"split": {"by": "order"}}]
 

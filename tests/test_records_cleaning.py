@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,8 +15,9 @@ from llmops.records.cleaning import clean, cleaner
 from llmops.records.config import UNCLEANED, CleanStep
 from llmops.records.hashing import normalise, place, row_id
 from llmops.records.redaction import KINDS, find, redact
+from tests.shared import SHARED
 
-PII = Path("/work/shared/data/pii_presidio")
+PII = SHARED / "pii_presidio"
 ALL = CleanStep(unicode="NFKC", lowercase=True, redact=list(KINDS))
 
 

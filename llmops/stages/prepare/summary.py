@@ -13,6 +13,8 @@ from llmops.stages.prepare.gather import Gathered
 from llmops.stages.prepare.phrases import SHOWN, few, short
 
 CUT_SHARE = 0.05
+TWIN_SHARE = 0.3
+"""From so many of the rows on, twins are worth a word."""
 PERCENTILES = (5, 50, 95, 99, 100)
 
 Splits = dict[str, list[Row]]
@@ -113,7 +115,13 @@ def _warnings(found: Gathered, splits: Splits, figures: dict[str, Any], section:
     limit = "context" if hasattr(section, "context") else "max_tokens"
     shared = 0 if labelled else _shared(splits)
     without_test = "nothing can be measured on it" if labelled else "figures come from validation rows"
+    twins, read = found.dropped.by_reason().get("near_duplicate", 0), sum(loaded.read for loaded in found.loaded)
     said = [
+        (
+            twins > TWIN_SHARE * read,
+            f"{twins:,} of {read:,} rows are near twins of others and were left out; if what sets them apart matters, "
+            "raise `dedup.near` (0.9 by default; null: only equal texts)",
+        ),
         (guessed, f"not UTF-8, the encoding was found out; look at a few rows of {few(guessed)}"),
         (any(loaded.bad for loaded in found.loaded), _bad_rows(found)),
         (lost, f"left out, since no training row has them: {few(lost)}"),
