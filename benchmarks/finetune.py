@@ -12,7 +12,8 @@ weights at the end; seconds count from rows in memory to the trained model. Ways
     trainer          Trainer with its defaults: a batch is padded to its longest row
     trainer-grouped  Trainer with train_sampling_strategy="group_by_length"
 
-MiniLM for banking77 and imdb_sample (cut at 256 tokens); for chn_sentiment the same small Transformer from scratch.
+MiniLM for banking77 and imdb_sample (cut at 256 tokens); for chn_sentiment the same small Transformer from scratch, for
+Trainer with torch's own dropout (LLMOPS_KERNELS=0).
 --rows takes so many training rows, for rates; all rows give accuracies. --seeds 1 2 3 repeats with each. The median
 of rows per second, of ratios within a turn, of peak memory, and accuracies are printed; the last line is JSON.
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llmops.core.errors import ConfigError
-from llmops.core.protocols import Base
+from llmops.core.protocols import Base, Listener
 from llmops.engine.ragged import Ragged
 from llmops.engine.update import begin, train_from
 from llmops.project import open_project
@@ -82,6 +82,27 @@ def test_an_update_learns_the_new_label_and_keeps_the_old(tmp_path: Path, bert: 
     assert found["metrics"]["accuracy"] > 0.9
     # the settings on disk are the config's, not those that were slowed down
     assert learner.settings.learning_rate == 1e-2
+
+
+def test_an_update_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, bert: Path, base: Base) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(epoch: int, metrics: dict[str, float]) -> bool:
+        raise Killed
+
+    def told(name: str, listener: Listener | None = None) -> np.ndarray:
+        learner = updating(bert, checkpoint_every_s=0, precision="float32")
+        room = FakeRoom(tmp_path / name)
+        train_from(base, learner, data, room.work, room, listener)
+        assert any("carrying on" in line for line in room.said) == (name == "killed")
+        found: np.ndarray = learner.predict(data, "test")
+        return found
+
+    data = data_set(tmp_path / "three", updating(bert).settings, ("cold", "hot", "wood"))
+    with pytest.raises(Killed):
+        told("killed", kill)
+    assert np.array_equal(told("killed"), told("undisturbed"))
 
 
 def test_holding_pulls_towards_right_answers_alone() -> None:
