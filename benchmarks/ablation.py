@@ -9,6 +9,7 @@
     threads spin          OpenMP's default instead of a short wait
     torch's dropout       LLMOPS_KERNELS=0
     dropout in encoder    encoder_dropout 0.1: attention cannot use its fast kernel
+    first token           pooling: first instead of the mean of all
     checkpoints           one every 2 s, written in the background
     checkpoints waited    the same, and training waits until each is written
     compiled              compile: true
@@ -99,6 +100,7 @@ CHANGES = {
     "threads spin": Change(environment=SPINS),
     "torch's dropout": Change(environment={kernels.OFF: "0"}),
     "dropout in encoder": Change({"encoder_dropout": 0.1}),
+    "first token": Change({"pooling": "first"}),
     "checkpoints": Change(OFTEN),
     "checkpoints waited": Change(OFTEN, code=waited),
     "compiled": Change({"compile": True}),
