@@ -52,9 +52,9 @@ while True:
 """
 
 KINDS: dict[str, dict[str, Any]] = {
-    "full": {"model": "bert", "epochs": 60, "encoder_dropout": 0.1, "learning_rate": 1e-3},
-    "lora": {"model": "bert", "epochs": 60, "method": "lora", "lora": {"dropout": 0.1}},
-    "scratch": {"model": "transformer", "epochs": 150, "layers": 2, "learning_rate": 1e-3},
+    "full": {"model": "bert", "epochs": 120, "encoder_dropout": 0.1, "learning_rate": 1e-3},
+    "lora": {"model": "bert", "epochs": 120, "method": "lora", "lora": {"dropout": 0.1}},
+    "scratch": {"model": "transformer", "epochs": 300, "layers": 2, "learning_rate": 1e-3},
 }
 
 
