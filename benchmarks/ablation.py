@@ -23,9 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -36,7 +34,7 @@ from typing import Any
 import torch
 
 from benchmarks.batching import at_random, planned
-from benchmarks.finetune import SEED, SETTINGS, engine, read, say
+from benchmarks.finetune import SEED, SETTINGS, engine, last_line, read, say
 from llmops.core.threads import WAITING
 from llmops.engine import fit, step
 from llmops.engine.memory import resident_peak_mb
@@ -125,13 +123,7 @@ def run(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     """A single run, in a process of its own."""
     command = [sys.executable, __file__, asked.data, str(asked.folder), "--one", name]
     command += ["--rows", str(asked.rows), "--epochs", str(asked.epochs)]
-    place = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
-    environment = os.environ | place | WAITING | CHANGES[name].environment
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return last_line(name, command, WAITING | CHANGES[name].environment)
 
 
 def summary(turns: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:

@@ -270,12 +270,16 @@ def run(way: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     for name in ("rows", "epochs", "rate", "model"):
         value = getattr(asked, name)
         command += [f"--{name}", str(value)] if value is not None else []
-    place = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
     # as the command line does before torch is loaded; Trainer's users have what torch does by itself
-    place |= WAITING if way.startswith("engine") else {kernels.OFF: "0"}
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | place)
+    return last_line(way, command, WAITING if way.startswith("engine") else {kernels.OFF: "0"})
+
+
+def last_line(what: str, command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """The JSON that a benchmark's process, with this added to its environment, prints last."""
+    place = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | place | environment)
     if done.returncode:
-        raise SystemExit(f"{way} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{what} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from llmops.core.artifact import json_digest, tree_digest
 from llmops.core.errors import ConfigError, Mistake
+from llmops.core.protocols import Base
 from llmops.core.run import RunFolder, RunStore, Sealed
 from llmops.lineage import base_of
 from llmops.loop import LOOP, Step, stage
@@ -27,7 +28,8 @@ State = Literal["done", "reuse", "run"]
 class Planned:
     """One step of a plan: `done` in the plan's run already, to `reuse` from the run `holder`, or to `run`.
 
-    `key` is None while it depends on work that is not done yet.
+    `key` is None while it depends on work that is not done yet. `base` is what an update starts from, where the step
+    wants one.
     """
 
     step: Step
@@ -35,6 +37,7 @@ class Planned:
     key: str | None
     holder: RunFolder | None = None
     why: str = ""
+    base: Base | None = None
 
 
 @dataclass
@@ -80,13 +83,13 @@ def _place(project: Project, mistake: Mistake) -> tuple[str, str]:
     return (place, shown) if mistake.where else (str(project.document.path), "")
 
 
-def step_key(project: Project, store: RunStore, row: Step, digests: dict[str, str]) -> str:
-    """The key of a step whose artifacts to take have these digests."""
+def step_key(project: Project, store: RunStore, row: Step, digests: dict[str, str]) -> tuple[str, Base | None]:
+    """The key of a step whose artifacts to take have these digests, and the base that is part of it."""
     made = stage(row)
     depends = made.depends(project.sections, project.task, project.places)
     files = {str(path): _file_state(path) for path in depends.files}
     base = base_of(project, store, digests["dataset"]) if depends.base else None
-    return json_digest(
+    key = json_digest(
         {
             "stage": [made.name, made.version],
             "task": [project.task.name, project.task.version],
@@ -98,6 +101,7 @@ def step_key(project: Project, store: RunStore, row: Step, digests: dict[str, st
             **({"base": base.sha256} if base else {}),
         }
     )
+    return key, base
 
 
 def _file_state(path: Path) -> str:
@@ -130,7 +134,7 @@ def plan_step(project: Project, store: RunStore, row: Step, run: RunFolder | Non
     if any(kind not in digests for kind in row.takes):
         _forget(row, digests)
         return Planned(row, "run", None, why="what it takes is not made yet")
-    key = step_key(project, store, row, digests)
+    key, base = step_key(project, store, row, digests)
     here = run.sealed(row.name) if run is not None else None
     if here is not None and here.key == key and not here.refused:
         _learn(row, here, digests)
@@ -142,7 +146,7 @@ def plan_step(project: Project, store: RunStore, row: Step, run: RunFolder | Non
         _learn(row, found, digests)
         return Planned(row, "reuse", key, holder)
     _forget(row, digests)
-    return Planned(row, "run", key, why=_why(here))
+    return Planned(row, "run", key, why=_why(here), base=base)
 
 
 def _why(here: Sealed | None) -> str:

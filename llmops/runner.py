@@ -19,10 +19,9 @@ from llmops.core.console import Console
 from llmops.core.errors import DataError, GateRefused, MachineError
 from llmops.core.heap import share_memory
 from llmops.core.lock import held
-from llmops.core.protocols import GatedStage, Job, Stage
+from llmops.core.protocols import GatedStage, Job
 from llmops.core.report import Report, Table
 from llmops.core.run import RunFolder, RunStore, Sealed, StageRoom
-from llmops.lineage import base_of
 from llmops.loop import LOOP, Step, stage, step
 from llmops.planner import Plan, Planned, check_all, make_plan, plan_step, steps_upto
 from llmops.project import Project
@@ -140,9 +139,9 @@ class Runner:
         self.console.say(f"{row.name}: {row.does}", style="bold")
         started = time.monotonic()
         room = self.store.room(run, row.name, key, self.console)
-        made = stage(row)
-        job = self._job(made, row, run, room, digests)
+        job = self._job(planned, run, room)
         run.emit(row.name, "started", key=key)
+        made = stage(row)
         share_memory()
         try:
             report = made.run(job)
@@ -160,7 +159,8 @@ class Runner:
         self._tell(report)
         return Done(row.name, "refused" if refused else "run", took_s, report, refused)
 
-    def _job(self, made: Stage, row: Step, run: RunFolder, room: StageRoom, digests: dict[str, str]) -> Job:
+    def _job(self, planned: Planned, run: RunFolder, room: StageRoom) -> Job:
+        row = planned.step
         before = [
             other for other in LOOP[: [r.name for r in LOOP].index(row.name)] if run.sealed(other.name) is not None
         ]
@@ -175,11 +175,9 @@ class Runner:
             inputs[kind] = run.open_artifact(givers[-1], kind)
         project = self.project
         champion = registry.champion(project.places.registry)
-        updates = made.depends(project.sections, project.task, project.places).base
         return Job(
             project.name, project.sections, project.task, inputs, room, project.places, project.config.seed,
-            champion[1] if champion else None, run.id, str(project.document.path),
-            base_of(project, self.store, digests["dataset"]) if updates else None,
+            champion[1] if champion else None, run.id, str(project.document.path), planned.base,
         )  # fmt: skip
 
     def _digests(self, run: RunFolder, row: Step) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +19,33 @@ def train_from(
 
     "base" is then {"version", "sha256"}, else None; "not_updated" says why a base was not taken.
     """
-    why = begin(learner, base, dataset) if base is not None else ""
-    if why and base is not None:
-        why = f"not an update of version {base.version}: {why}"
-        room.say(why)
-    found = learner.train(dataset, work, room, listener)
-    begun = base is not None and not why
-    return {
-        **found,
-        "base": {"version": base.version, "sha256": base.sha256} if begun and base is not None else None,
-        "not_updated": why,
-    }
+    told: dict[str, Any] = {"base": None, "not_updated": ""}
+    if base is not None:
+        if why := begin(learner, base, dataset):
+            told["not_updated"] = f"not an update of version {base.version}: {why}"
+            room.say(told["not_updated"])
+        else:
+            told["base"] = {"version": base.version, "sha256": base.sha256}
+    return {**learner.train(dataset, work, room, listener), **told}
 
 
 def begin(learner: Any, base: Base, dataset: Path) -> str:
     """Have the learner's next training start from `base`; else in words why it cannot."""
     if not (base.model.is_dir() and base.dataset.is_dir()):
         return "its run is gone"
-    learnt = ids(base.dataset / "train.jsonl")
-    held_out = [row for split in ("valid", "test") for row in ids(dataset / f"{split}.jsonl")]
-    if seen := sum(row in learnt for row in held_out):
-        return f"it learnt {seen} of the rows that are held out now"
+    held_out = ids(dataset / "valid.jsonl") | ids(dataset / "test.jsonl")
+    if seen := ids(base.dataset / "train.jsonl") & held_out:
+        return f"it learnt {len(seen)} of the rows that are held out now"
     why: str = learner.begin_from(base.model)
     return why
 
 
 def ids(path: Path) -> set[str]:
     """The ids of a split's rows."""
-    return {row["id"] for row in _rows(path)} if path.exists() else set()
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return set()
     with path.open("rb") as stream:
-        for line in stream:
-            yield json.loads(line)
+        return {json.loads(line)["id"] for line in stream}
 
 
 def told_history(result: dict[str, Any]) -> dict[str, Any]:

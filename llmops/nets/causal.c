@@ -116,7 +116,7 @@ void swiglu_backward(long tokens, long inner, const float *grad, const float *bo
 }
 
 /* 32 bits that look random, from a number (Mueller's search for short hashes of low bias, 2018). */
-static inline uint32_t mixed(uint32_t x) {
+static inline uint32_t scrambled(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x7feb352du;
     x = (x ^ (x >> 15)) * 0x846ca68bu;
     return x ^ (x >> 16);
@@ -127,7 +127,7 @@ static inline uint32_t mixed(uint32_t x) {
 void dropout(long many, long seed, long below, float scale, const float *x, float *y) {
     uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32), least = (uint32_t)below;
 #pragma omp parallel for simd schedule(static)
-    for (long i = 0; i < many; i++) y[i] = mixed(mixed((uint32_t)i ^ low) + high) >= least ? x[i] * scale : 0.0f;
+    for (long i = 0; i < many; i++) y[i] = scrambled(scrambled((uint32_t)i ^ low) + high) >= least ? x[i] * scale : 0.0f;
 }
 
 #define ROWS 8 /* sums that are held in registers at once */

@@ -32,8 +32,10 @@ class Dropout(nn.Module):
 
 def drop(states: Tensor, rate: float) -> Tensor:
     """`states` with dropout, in training; the generator of the CPU decides where kernels compute."""
-    if not rate or not fit(states):
-        return functional.dropout(states, rate) if rate else states
+    if not rate:
+        return states
+    if not fit(states):
+        return functional.dropout(states, rate)
     seed = int(torch.randint(-(1 << 63), (1 << 63) - 1, ()))
     dropped: Tensor = Dropped.apply(states, rate, seed)
     return dropped
