@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from llmops.core.artifact import tree_digest
 from llmops.core.errors import ConfigError
 from llmops.core.protocols import Base, Listener
 from llmops.engine.ragged import Ragged
@@ -54,7 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Base:
     learner = TextClassifier(TASK, train, 1)
     learner.train(data, folder / "work", FakeRoom(folder / "room"))
     learner.save(folder / "model")
-    return Base(1, "digest", folder / "model", data)
+    return Base(1, tree_digest(folder / "model"), folder / "model", data)
 
 
 def updating(bert: Path, **changes: object) -> TextClassifier:
@@ -78,7 +81,7 @@ def test_an_update_learns_the_new_label_and_keeps_the_old(tmp_path: Path, bert: 
     learner = updating(bert, update={"rate": 1.0})
     data = data_set(tmp_path / "three", learner.settings, ("cold", "hot", "wood"))
     found = train_from(base, learner, data, tmp_path / "work", FakeRoom(tmp_path / "room"))
-    assert found["base"] == {"version": 1, "sha256": "digest"}
+    assert found["base"] == {"version": 1, "sha256": base.sha256}
     assert found["metrics"]["accuracy"] > 0.9
     # the settings on disk are the config's, not those that were slowed down
     assert learner.settings.learning_rate == 1e-2
@@ -132,6 +135,12 @@ def test_a_base_that_learnt_held_out_rows_or_does_not_fit_is_not_taken(tmp_path:
     assert begin(learner, base, data) == ""
     assert "its `pooling` is mean" in begin(updating(bert, pooling="first"), base, data)
     assert "gone" in begin(learner, Base(1, "digest", tmp_path / "none", base.dataset), data)
+    copied = replace(base, model=tmp_path / "model")
+    shutil.copytree(base.model, copied.model)
+    assert begin(learner, copied, data) == ""
+    with (copied.model / "model.json").open("a") as stream:
+        stream.write(" ")
+    assert "digest differs" in begin(learner, copied, data)
     with (data / "test.jsonl").open("a") as stream:
         stream.write((base.dataset / "train.jsonl").read_text().splitlines()[3] + "\n")
     assert "it learnt 1 of the rows that are held out" in begin(learner, base, data)

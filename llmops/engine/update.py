@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmops.core.artifact import tree_digest
 from llmops.core.protocols import Base, Learner, Listener, Room
 
 HISTORY = "history.json"
@@ -33,6 +34,8 @@ def begin(learner: Any, base: Base, dataset: Path) -> str:
     """Have the learner's next training start from `base`; else in words why it cannot."""
     if not (base.model.is_dir() and base.dataset.is_dir()):
         return "its run is gone"
+    if tree_digest(base.model) != base.sha256:
+        return "its model is not what was promoted: the digest differs"
     held_out = ids(dataset / "valid.jsonl") | ids(dataset / "test.jsonl")
     if seen := ids(base.dataset / "train.jsonl") & held_out:
         return f"it learnt {len(seen)} of the rows that are held out now"
