@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from llmops.core.report import markdown_table
+from llmops.fields.domain import words
 from llmops.stages.feedback.config import FeedbackSection
-from llmops.stages.feedback.domain import words
 from llmops.stages.feedback.drift import ABSTAINS, Drift, Sample, measure
 
 Rows = list[tuple[str, str]]

@@ -28,7 +28,7 @@ import torch
 from benchmarks.quiet import Quiet
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Row
-from llmops.records.hashing import normalise
+from llmops.fields.hashing import normalise
 from llmops.tasks.text_generation.assess import Answers, per_window, preference_figures
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
 from llmops.tasks.text_generation.encoder import GenerationEncoder

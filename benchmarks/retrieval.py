@@ -29,9 +29,9 @@ from benchmarks.quiet import Quiet
 from llmops.engine.device import seed_everything
 from llmops.engine.fit import fit
 from llmops.engine.ragged import Ragged, ragged
+from llmops.fields.hashing import normalise
 from llmops.nets.pretrained import find
 from llmops.nets.tokenizer import pretrained_tokenizer
-from llmops.records.hashing import normalise
 from llmops.tasks.answering.config import AnsweringSection, AnsweringTrainSection
 from llmops.tasks.answering.lexical import Lexical
 from llmops.tasks.answering.network import fresh_network

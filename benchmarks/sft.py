@@ -31,7 +31,7 @@ from urllib.error import URLError
 
 import numpy as np
 
-from llmops.records.hashing import normalise
+from llmops.fields.hashing import normalise
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
 from llmops.tasks.text_generation.learner import GenerationLearner
 from llmops.tasks.text_generation.unigram import unigram_losses

@@ -19,7 +19,7 @@ import numpy as np
 
 from llmops.bundle import format as bundle_format
 from llmops.core.protocols import Places
-from llmops.records.config import CleanStep
+from llmops.fields.config import CleanStep
 
 LABELS = ["card", "parcel", "refund"]
 HERE = Path(__file__).resolve().parents[1]

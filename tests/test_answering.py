@@ -21,9 +21,9 @@ from llmops.bundle.runtimes import open_runtime
 from llmops.core.errors import DataError
 from llmops.core.protocols import Judged, Row
 from llmops.engine.ragged import Ragged
-from llmops.records.cleaning import clean
-from llmops.records.config import CleanStep
-from llmops.records.hashing import normalise
+from llmops.fields.cleaning import clean
+from llmops.fields.config import CleanStep
+from llmops.fields.hashing import normalise
 from llmops.tasks.answering import Answering
 from llmops.tasks.answering.assess import abstention
 from llmops.tasks.answering.calibration import best_scores, choose_threshold, fit_confidence

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llmops.core.errors import DataError
-from llmops.records.cleaning import cleaner
-from llmops.records.config import CleanStep
+from llmops.fields.cleaning import cleaner
+from llmops.fields.config import CleanStep
 from llmops.tasks.text_classification.codec import TextCodec, TextRequest
 from tests import standin
 

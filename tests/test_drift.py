@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmops.stages.feedback.domain import tell_apart, words
+from llmops.fields.domain import tell_apart, words
+from llmops.fields.permutation import against_chance, holm, mid_ranks, mix_shift, rise, value_shift
 from llmops.stages.feedback.drift import Drift, Sample, measure
 from llmops.stages.feedback.movers import moved_labels, moved_words
-from llmops.stages.feedback.permutation import against_chance, holm, mid_ranks, mix_shift, rise, value_shift
 from tests.shared import SHARED
 
 ROOT = Path(__file__).parent.parent

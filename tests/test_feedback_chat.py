@@ -17,7 +17,7 @@ from llmops.core.errors import DataError
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Job, Judged, Places, Task
 from llmops.core.report import Report
-from llmops.records.config import CleanStep
+from llmops.fields.config import CleanStep
 from llmops.records.traffic import TrafficLog, new_id
 from llmops.records.trafficreader import TrafficReader
 from llmops.registry import store

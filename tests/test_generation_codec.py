@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import tests.tiny_chat as tiny_chat
 from llmops.core.errors import DataError
-from llmops.records.cleaning import clean
-from llmops.records.config import CleanStep
+from llmops.fields.cleaning import clean
+from llmops.fields.config import CleanStep
 from llmops.tasks.text_generation import TextGeneration
 from llmops.tasks.text_generation.codec import GenerationCodec
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection

@@ -21,8 +21,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 import tests.tiny_chat as tiny_chat
 from llmops.core.errors import DataError
 from llmops.core.protocols import Judged
-from llmops.records.cleaning import clean
-from llmops.records.config import CleanStep
+from llmops.fields.cleaning import clean
+from llmops.fields.config import CleanStep
 from llmops.tasks.text_generation import TextGeneration
 from llmops.tasks.text_generation.chat import Chat
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection

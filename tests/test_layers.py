@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "llmops"
 LAYERS: list[set[str]] = [
-    {"core"}, {"records", "registry"}, {"nets", "engine"}, {"tasks"}, {"bundle"}, {"serving"}, {"stages"},
+    {"core"}, {"fields"}, {"records", "registry"}, {"nets", "engine"}, {"tasks"}, {"bundle"}, {"serving"}, {"stages"},
     {"loop"}, {"project", "starter"}, {"lineage"}, {"planner"}, {"runner"}, {"commands"}, {"cli"},
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from llmops.records.hashing import normalise
-from llmops.stages.prepare.augment import augment, read_synonyms
-from llmops.stages.prepare.config import AugmentStep
+from llmops.fields.config import AugmentStep
+from llmops.fields.hashing import normalise
+from llmops.fields.neartwins import SHINGLE, NearIndex
+from llmops.fields.rewording import augment
 from llmops.stages.prepare.dedup import drop_exact, drop_near, settle_conflicts
-from llmops.stages.prepare.neartwins import SHINGLE, NearIndex
 from llmops.stages.prepare.rows import Dropped
+from llmops.stages.prepare.synonyms import read_synonyms
 from tests.cases_data import WORDS
 from tests.shared import SHARED
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmops.records.cleaning import clean, cleaner
-from llmops.records.config import UNCLEANED, CleanStep
-from llmops.records.hashing import normalise, place, row_id
-from llmops.records.redaction import KINDS, find, redact
+from llmops.fields.cleaning import clean, cleaner
+from llmops.fields.config import UNCLEANED, CleanStep
+from llmops.fields.hashing import normalise, place, row_id
+from llmops.fields.redaction import KINDS, find, redact
 from tests.shared import SHARED
 
 PII = SHARED / "pii_presidio"
@@ -138,7 +138,7 @@ def test_precision_and_recall_on_synthetic_texts() -> None:
 
 def test_the_server_can_clean_without_heavy_libraries() -> None:
     code = (
-        "import llmops.records.cleaning, llmops.records.readers, llmops.stages.prepare.stage, sys; "
+        "import llmops.fields.cleaning, llmops.records.readers, llmops.stages.prepare.stage, sys; "
         "print({'torch', 'transformers', 'datasets', 'sklearn', 'pandas', 'scipy'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

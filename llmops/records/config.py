@@ -1,4 +1,4 @@
-"""The config blocks of records: a source of rows, and how texts are cleaned (before training and before serving)."""
+"""The config block of a source of rows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,6 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from llmops.core.section import Section
-
-Redactable = Literal["email", "phone", "card", "iban", "ip", "url"]
-
-
-class CleanStep(Section):
-    """Unicode, white space and personal data; the same code runs before training and before serving."""
-
-    unicode: Literal["NFC", "NFKC", "none"] = "NFC"
-    """Normal form of Unicode."""
-    whitespace: bool = True
-    """Runs of white space become one space; ends are trimmed; control characters go."""
-    lowercase: bool = False
-    """Lower-case everything."""
-    redact: list[Redactable] = []
-    """Kinds of personal data that become a placeholder such as <email>."""
-
-
-UNCLEANED = CleanStep(unicode="none", whitespace=False)
-"""What a config without a `clean` step means: texts stay as they are."""
 
 
 class SourceSection(Section):

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from llmops.core.errors import DataError, UsageError
-from llmops.records.redaction import KINDS
-from llmops.records.redaction import redact as redact_text
+from llmops.fields.redaction import KINDS
+from llmops.fields.redaction import redact as redact_text
 from llmops.records.trafficfile import connect, explained
 from llmops.records.trafficrows import Opinion, Request, valid
 

@@ -4,7 +4,7 @@ answers."""
 from __future__ import annotations
 
 from llmops.core.protocols import Row
-from llmops.records.hashing import normalise, row_id
+from llmops.fields.hashing import normalise, row_id
 
 
 def answer_of(row: Row) -> str | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmops.stages.feedback.domain import tell_apart, words
+from llmops.fields.domain import tell_apart, words
+from llmops.fields.permutation import Floats, Shift, holm, mix_shift, rise, value_shift
 from llmops.stages.feedback.movers import Moved, moved_labels, moved_words
-from llmops.stages.feedback.permutation import Floats, Shift, holm, mix_shift, rise, value_shift
 
 ABSTAINS, ANSWERS = "(abstains)", "(answers)"
 ROWS = 5000

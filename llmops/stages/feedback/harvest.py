@@ -11,8 +11,8 @@ from pathlib import Path
 from llmops.core.artifact import write_whole
 from llmops.core.errors import DataError
 from llmops.core.protocols import Judged, Row
-from llmops.records.hashing import normalise
-from llmops.records.redaction import KINDS, redact
+from llmops.fields.hashing import normalise
+from llmops.fields.redaction import KINDS, redact
 from llmops.records.twins import shape
 
 Learn = Callable[[Judged], Row | None]

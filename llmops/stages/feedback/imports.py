@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from llmops.core.errors import DataError, Mistake
 from llmops.core.protocols import Places, Task
 from llmops.core.section import Section
+from llmops.fields.redaction import KINDS, redact
 from llmops.records.readers import read
-from llmops.records.redaction import KINDS, redact
 from llmops.records.traffic import TrafficLog
 from llmops.records.trafficreader import TrafficReader
 from llmops.stages.feedback.said import Said, expected, parser

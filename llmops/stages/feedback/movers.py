@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.stages.feedback.domain import words
+from llmops.fields.domain import words
 
 WORDS = 10
 LABELS = 10

@@ -13,11 +13,11 @@ import numpy as np
 from llmops.bundle.predictor import Predictor
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row
-from llmops.records.cleaning import cleaner
-from llmops.records.hashing import normalise
-from llmops.records.redaction import KINDS, redact
+from llmops.fields.cleaning import cleaner
+from llmops.fields.domain import words
+from llmops.fields.hashing import normalise
+from llmops.fields.redaction import KINDS, redact
 from llmops.records.trafficreader import Logged
-from llmops.stages.feedback.domain import words
 from llmops.stages.feedback.drift import ABSTAINS, ANSWERS, Sample
 from llmops.stages.feedback.signals import Signals
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row, Task
-from llmops.records.hashing import normalise
+from llmops.fields.hashing import normalise
+from llmops.fields.redaction import KINDS, redact
 from llmops.records.reading import Reading
-from llmops.records.redaction import KINDS, redact
 
 NAMESPACE = uuid.UUID("6f7ac4a5-3f0e-5f3b-9d8c-0f6f5b2f7a11")
 RATINGS = {"1": 1, "+1": 1, "1.0": 1, "up": 1, "true": 1, "-1": -1, "-1.0": -1, "0": -1, "down": -1, "false": -1}

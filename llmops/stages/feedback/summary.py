@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.core.report import Curve, Number, Report, Table
-from llmops.records.redaction import KINDS
+from llmops.fields.redaction import KINDS
 from llmops.records.trafficreader import Volume
 from llmops.stages.feedback.comparison import Comparison
 from llmops.stages.feedback.config import FeedbackSection

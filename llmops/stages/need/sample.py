@@ -14,10 +14,11 @@ from typing import Any
 from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Row
 from llmops.core.section import Section
-from llmops.records.cleaning import clean
-from llmops.records.config import UNCLEANED, as_source
+from llmops.fields.cleaning import clean
+from llmops.fields.config import UNCLEANED
+from llmops.fields.hashing import normalise, place
+from llmops.records.config import as_source
 from llmops.records.examples import load_examples, refuse_one_class
-from llmops.records.hashing import normalise, place
 from llmops.records.ordering import by_order
 from llmops.records.twins import characters, identity, twin_key
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from llmops.core.section import Section
-from llmops.records.config import UNCLEANED, CleanStep, SourceSection
+from llmops.fields.config import UNCLEANED, AugmentStep, CleanStep
+from llmops.records.config import SourceSection
 
 S = TypeVar("S", bound=Section)
 VERBS = ("clean", "dedup", "split", "augment")
@@ -48,21 +49,6 @@ class SplitStep(Section):
         if self.valid + (0 if self.test_file else self.test) >= 1:
             raise ValueError("`valid` and `test` together leave nothing to train on; their sum must be below 1")
         return self
-
-
-class AugmentStep(Section):
-    """New rows from old ones, on the train split only (Wei and Zou 2019, EDA); for tasks with labels."""
-
-    copies: float = Field(1.0, gt=0, le=20)
-    """New rows for each training row, on average."""
-    swap: float = Field(0.1, ge=0, le=1)
-    """Share of words that change places."""
-    delete: float = Field(0.1, ge=0, le=1)
-    """Share of words left out."""
-    typos: float = Field(0.05, ge=0, le=1)
-    """Share of words that get a typing mistake."""
-    synonyms: str | None = None
-    """A CSV of your own, `word,synonym` a row: words are swapped for one of their synonyms."""
 
 
 class Steps(Section):

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from llmops.core.protocols import Row
+from llmops.fields.neartwins import NearIndex
 from llmops.records.twins import twin_key
-from llmops.stages.prepare.neartwins import NearIndex
 from llmops.stages.prepare.rows import Dropped
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmops.core.artifact import write_json
 from llmops.core.protocols import Encoder, Row
-from llmops.records.config import CleanStep
+from llmops.fields.config import CleanStep
 from llmops.stages.prepare.rows import write_jsonl
 
 FORMAT = 1

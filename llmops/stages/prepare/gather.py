@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Row
-from llmops.records.cleaning import clean
-from llmops.records.config import CleanStep, SourceSection
+from llmops.fields.cleaning import clean
+from llmops.fields.config import CleanStep
+from llmops.fields.hashing import normalise
+from llmops.fields.neartwins import NearIndex
+from llmops.records.config import SourceSection
 from llmops.records.examples import Examples, load_examples, refuse_one_class
-from llmops.records.hashing import normalise
 from llmops.records.twins import answer_of, shape
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
 from llmops.stages.prepare.harvest import harvest_file, read_harvest
-from llmops.stages.prepare.neartwins import NearIndex
 from llmops.stages.prepare.rows import Dropped
 from llmops.stages.prepare.split import SPLITS, Splitter
 

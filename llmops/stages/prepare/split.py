@@ -28,7 +28,7 @@ from typing import Any
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row
-from llmops.records.hashing import place
+from llmops.fields.hashing import place
 from llmops.records.ordering import by_order
 from llmops.stages.prepare.config import SplitStep
 

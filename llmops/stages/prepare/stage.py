@@ -11,15 +11,17 @@ from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Places, Row, Task
 from llmops.core.report import Report
 from llmops.core.section import Section
-from llmops.records.cleaning import clean
+from llmops.fields.cleaning import clean
+from llmops.fields.config import AugmentStep
+from llmops.fields.rewording import augment
 from llmops.records.readers import source_path
-from llmops.stages.prepare.augment import augment, read_synonyms
-from llmops.stages.prepare.config import AugmentStep, PrepareSection, SplitStep
+from llmops.stages.prepare.config import PrepareSection, SplitStep
 from llmops.stages.prepare.encode import encode
 from llmops.stages.prepare.gather import Gathered, gather
 from llmops.stages.prepare.harvest import harvest_file
 from llmops.stages.prepare.rows import finished
 from llmops.stages.prepare.summary import summary
+from llmops.stages.prepare.synonyms import read_synonyms
 
 
 class PrepareStage:

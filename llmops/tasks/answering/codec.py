@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from llmops.core.errors import DataError
 from llmops.core.protocols import Arrays
 from llmops.core.section import Section
-from llmops.records.cleaning import cleaner
+from llmops.fields.cleaning import cleaner
 from llmops.tasks.answering.config import PhraseSection
 from llmops.tasks.answering.index import Index, read_index, there
 from llmops.tasks.answering.phrasing import Phraser

@@ -11,9 +11,9 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Row
 from llmops.core.report import Number, Passage
 from llmops.engine.ragged import Ragged, ragged
+from llmops.fields.hashing import normalise
 from llmops.nets.pretrained import find
 from llmops.nets.tokenizer import pretrained_tokenizer, token_limit
-from llmops.records.hashing import normalise
 from llmops.tasks.answering import entries as entry_file
 from llmops.tasks.answering.config import AnsweringSection, AnsweringTrainSection
 from llmops.tasks.answering.entries import Entry, collect, places, write_entries

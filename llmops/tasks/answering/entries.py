@@ -10,7 +10,7 @@ from pathlib import Path
 from llmops.core.artifact import write_whole
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row
-from llmops.records.hashing import normalise, row_id
+from llmops.fields.hashing import normalise, row_id
 
 FILE = "entries.jsonl"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmops.core.protocols import Judged, Row
-from llmops.records.hashing import row_id
+from llmops.fields.hashing import row_id
 
 
 def harvested(said: Judged) -> Row | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmops.core.protocols import Row
-from llmops.records.hashing import normalise
+from llmops.fields.hashing import normalise
 from llmops.tasks.answering import entries as entry_file
 from llmops.tasks.answering.entries import Entry, read_entries, read_rows
 from llmops.tasks.answering.lexical import Lexical

@@ -23,7 +23,7 @@ from llmops.core.protocols import (
     Server,
 )
 from llmops.core.section import Section
-from llmops.records.hashing import row_id
+from llmops.fields.hashing import row_id
 from llmops.tasks.text_classification.config import TextAcceptSection, TextClassificationSection, TextTrainSection
 
 

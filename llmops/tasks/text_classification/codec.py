@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from llmops.core.errors import DataError
 from llmops.core.protocols import Arrays
 from llmops.core.section import Section
-from llmops.records.cleaning import cleaner
+from llmops.fields.cleaning import cleaner
 from llmops.tasks.text_classification.calibration import softmax
 
 ALTERNATIVES = 3

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import TokenText
-from llmops.records.cleaning import cleaner
+from llmops.fields.cleaning import cleaner
 from llmops.tasks.text_generation.chat import Chat
 from llmops.tasks.text_generation.examples import by_line
 from llmops.tasks.text_generation.guard import GuardedTokenizer

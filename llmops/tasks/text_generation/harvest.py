@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops.core.protocols import Judged, Row
-from llmops.records.hashing import row_id
+from llmops.fields.hashing import row_id
 from llmops.tasks.text_generation.config import TextGenerationSection
 from llmops.tasks.text_generation.examples import example
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from llmops.stages.feedback.permutation import ROUNDS, Floats, Shift, against_chance, mid_ranks
+from llmops.fields.permutation import ROUNDS, Floats, Shift, against_chance, mid_ranks
 
 BUCKETS = 8192
 FOLDS = 5

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llmops.records.config import CleanStep
-from llmops.records.redaction import redact
+from llmops.fields.config import CleanStep
+from llmops.fields.redaction import redact
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 # Every control and invisible format character but those that change what a text says: the joiners of Indic and

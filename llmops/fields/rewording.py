@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
-from llmops.core.errors import DataError
 from llmops.core.protocols import Row
-from llmops.records.config import SourceSection
-from llmops.records.csvreader import read_csv
-from llmops.records.hashing import normalise, place
-from llmops.stages.prepare.config import AugmentStep
+from llmops.fields.config import AugmentStep
+from llmops.fields.hashing import normalise, place
 
 Synonyms = dict[str, list[str]]
 Clean = Callable[[str], str]
@@ -39,18 +35,6 @@ def augment(
                 origin = f"{row['origin']}+{copy + 1}"
                 made.append({**row, "text": text, "key": normalise(text), "origin": origin, "made_from": row["id"]})
     return made
-
-
-def read_synonyms(path: Path, name: str) -> Synonyms:
-    """Word -> synonyms, from a CSV with the columns word and synonym. Raises DataError when it is not such a file."""
-    reading = read_csv(path, name, SourceSection(path=name))
-    reading.require(["word", "synonym"])
-    found: Synonyms = {}
-    for row, _ in reading:
-        found.setdefault(row["word"].strip().casefold(), []).append(row["synonym"].strip())
-    if not found:
-        raise DataError(f"{name} has no synonyms.", where=name, do="write `word,synonym` and one pair a line below it")
-    return found
 
 
 def _copies(wanted: float, row: str) -> int:

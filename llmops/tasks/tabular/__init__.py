@@ -1,0 +1,1 @@
+"""Tables: a class or a number from a row of named fields. This module loads no torch."""
