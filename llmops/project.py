@@ -84,6 +84,7 @@ class Project:
         blocks["train"] = self.task.located(blocks["train"], self.places)
         if hasattr(blocks["task"], "located"):  # a task that names files of its own
             blocks["task"] = blocks["task"].located(self.places)
+        blocks["task"] = self.task.briefed(blocks["task"], blocks["need"])
         return {name: block for name, block in blocks.items() if block is not None}
 
     @cached_property

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmops.core.errors import DataError
 from llmops.stages.prepare.config import SplitStep
 from llmops.stages.prepare.split import SPLITS, Splitter, moment
+from tests.batches import batched, listed
 
 Row = dict[str, Any]
 
@@ -28,14 +29,17 @@ STEPS = st.sampled_from(
 
 def made(cells: list[tuple[str, str, str]]) -> list[Row]:
     return [
-        {"key": key, "text": key, "label": label, "group": group, "origin": f"f:{n}"}
-        for n, (key, label, group) in enumerate(cells)
+        {"text": key, "label": label, "group": group, "origin": f"f:{n}"} for n, (key, label, group) in enumerate(cells)
     ]
 
 
 def places(step: SplitStep, rows: list[Row], outside: str | None = None) -> dict[str, str]:
-    splits = Splitter(step, outside).split(rows)
-    return {row["key"]: split for split in SPLITS for row in splits[split]}
+    splits = split_rows(Splitter(step, outside), rows)
+    return {row["text"]: split for split in SPLITS for row in splits[split]}
+
+
+def split_rows(splitter: Splitter, rows: list[Row]) -> dict[str, list[Row]]:
+    return {split: listed(batch) for split, batch in splitter.split(batched(rows)).items()}
 
 
 @given(ROWS, STEPS, st.integers(0, 40))
@@ -62,7 +66,7 @@ def test_no_row_enters_or_leaves_the_test_set(
 @given(ROWS)
 @settings(deadline=None)
 def test_small_labels_reach_train_and_valid(cells: list[tuple[str, str, str]]) -> None:
-    splits = Splitter(SplitStep()).split(made(cells))
+    splits = split_rows(Splitter(SplitStep()), made(cells))
     train, valid = (Counter(row["label"] for row in splits[split]) for split in ("train", "valid"))
     for label in "ABC":
         outside_test = train[label] + valid[label]
@@ -72,7 +76,7 @@ def test_small_labels_reach_train_and_valid(cells: list[tuple[str, str, str]]) -
 
 def test_shares_hold_over_many_rows() -> None:
     rows = made([(f"row {n}", "AB"[n % 2], "") for n in range(10_000)])
-    counts = {split: len(found) for split, found in Splitter(SplitStep(valid=0.15, test=0.1)).split(rows).items()}
+    counts = {split: len(found) for split, found in split_rows(Splitter(SplitStep(valid=0.15, test=0.1)), rows).items()}
     assert counts["test"] == pytest.approx(1000, rel=0.1)
     assert counts["valid"] == pytest.approx(1500, rel=0.1)
     assert sum(counts.values()) == 10_000
@@ -83,7 +87,7 @@ def test_a_group_stays_together() -> None:
     where = places(SplitStep(by="group", group="group"), rows)
     split_of_group: dict[str, set[str]] = {}
     for row in rows:
-        split_of_group.setdefault(row["group"], set()).add(where[row["key"]])
+        split_of_group.setdefault(row["group"], set()).add(where[row["text"]])
     assert all(len(splits) == 1 for splits in split_of_group.values())
     assert {split for splits in split_of_group.values() for split in splits} == set(SPLITS)
 
@@ -91,11 +95,11 @@ def test_a_group_stays_together() -> None:
 def test_outside_rows_never_train_and_harvest_never_tests() -> None:
     rows = made([(f"row {n}", "A" if n % 2 else "none", "") for n in range(400)])
     splitter = Splitter(SplitStep(), outside="none")
-    splits = splitter.split(rows)
+    splits = split_rows(splitter, rows)
     assert {row["label"] for row in splits["train"]} == {"A"}
     assert {row["label"] for row in splits["valid"]} == {row["label"] for row in splits["test"]} == {"A", "none"}
-    harvest = splitter.split_harvest(made([(f"new {n}", "fresh", "") for n in range(200)]))
-    assert harvest["test"] == []
+    harvest = splitter.split_harvest(batched(made([(f"new {n}", "fresh", "") for n in range(200)])))
+    assert len(harvest["test"]) == 0
     assert len(harvest["valid"]) > 5 and len(harvest["train"]) > 150
 
 
@@ -104,7 +108,7 @@ def test_by_time_the_newest_rows_test() -> None:
         {**row, "time": f"2026-01-{1 + n % 28:02d}"}
         for n, row in enumerate(made([(f"r{n}", "A", "") for n in range(280)]))
     ]
-    splits = Splitter(SplitStep(by="time", time="time")).split(rows)
+    splits = split_rows(Splitter(SplitStep(by="time", time="time")), rows)
     assert [len(splits[split]) for split in SPLITS] == [224, 28, 28]
     newest_train = max(row["time"] for row in splits["train"])
     assert newest_train <= min(row["time"] for row in splits["valid"])
@@ -121,4 +125,4 @@ def test_moments() -> None:
         for row, time in zip(made([("a", "A", ""), ("b", "A", "")]), ["1", "2026-01-01"], strict=True)
     ]
     with pytest.raises(DataError, match="mixes dates and numbers"):
-        Splitter(SplitStep(by="time", time="time")).split(mixed)
+        split_rows(Splitter(SplitStep(by="time", time="time")), mixed)

@@ -152,7 +152,7 @@ def test_a_question_that_is_a_near_twin_goes_with_all_its_answers(tmp_path: Path
     write(tmp_path / "faq.json", [*rows, twin, {**twin, "answer": "And another."}])
     report, out = prepared(tmp_path, QUESTIONS, sources=["faq.json"])
     assert report.numbers["near_duplicates"] == 2
-    assert [row["twin_text"] for row in dropped(out)] == [rows[7]["question"]] * 2
+    assert [row["twin_row"]["text"] for row in dropped(out)] == [rows[7]["question"]] * 2
     assert not any("twin_label" in row or "label" in row for row in dropped(out))
     kept = prepared(tmp_path, QUESTIONS, "kept", sources=["faq.json"], steps=[{"dedup": {"near": None}}, {"split": {}}])
     assert kept[0].numbers["dropped"] == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from llmops.core.protocols import Metric, Places, Room, Row, Task
 from llmops.core.report import Passage, Table
 from llmops.core.section import Section
 from llmops.engine.config import FitSection
+from llmops.tasks.base import TextTask
 
 SPLITS = ("train", "valid", "test")
 
@@ -47,7 +48,8 @@ class CountingEncoder:
     def __init__(self, section: WrittenSection) -> None:
         self.section = section
 
-    def prepare(self, splits: Mapping[str, list[Row]], out: Path) -> dict[str, Any]:
+    def prepare(self, given: Mapping[str, Iterable[Row]], out: Path) -> dict[str, Any]:
+        splits = {name: list(rows) for name, rows in given.items()}
         counts = Counter("".join(row["text"] for row in splits["train"]))
         (out / "counts.json").write_text(json.dumps(dict(sorted(counts.items()))))
         first = splits["train"][0]
@@ -72,12 +74,11 @@ class CountingLearner:
         return {**dict.fromkeys(figures, 1.0), "peak_memory_mb": characters / 1e6, "memory_limit_mb": 1e6}
 
 
-class RunningText:
+class RunningText(TextTask):
     """The task `running-text`: rows are parts of documents; the metric is better when it is lower."""
 
     name = "running-text"
     version = 1
-    labelled = False
     section: type[Section] = WrittenSection
     accept_section: type[AcceptSection] = WrittenAcceptSection
 

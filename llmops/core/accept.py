@@ -43,3 +43,18 @@ class AcceptSection(Section):
     """How much better the task's metric is than the simple baseline's."""
     champion: ChampionGate | None = ChampionGate()
     """Against the model that serves now."""
+
+
+class CostsSection(Section):
+    """What mistakes about an event cost, in any unit; a right decision costs nothing. They set the threshold."""
+
+    missed: float = Field(1.0, ge=0)
+    """An event that is not acted on: a loan that defaults, an illness that is overlooked."""
+    alarm: float = Field(1.0, ge=0)
+    """An alarm about a row that is no event."""
+
+    @model_validator(mode="after")
+    def _costs_something(self) -> CostsSection:
+        if self.missed + self.alarm <= 0:
+            raise ValueError("at least one of `missed` and `alarm` must cost something")
+        return self

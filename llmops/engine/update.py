@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops.core.artifact import tree_digest
 from llmops.core.protocols import Base, Learner, Listener, Room
+from llmops.fields.rows import read_split
 
 HISTORY = "history.json"
 """Lies beside a trained model: metrics, epochs, precision, and the "base" of an update."""
@@ -36,19 +37,16 @@ def begin(learner: Any, base: Base, dataset: Path) -> str:
         return "its run is gone"
     if tree_digest(base.model) != base.sha256:
         return "its model is not what was promoted: the digest differs"
-    held_out = ids(dataset / "valid.jsonl") | ids(dataset / "test.jsonl")
-    if seen := ids(base.dataset / "train.jsonl") & held_out:
+    held_out = ids(dataset, "valid") | ids(dataset, "test")
+    if seen := ids(base.dataset, "train") & held_out:
         return f"it learnt {len(seen)} of the rows that are held out now"
     why: str = learner.begin_from(base.model)
     return why
 
 
-def ids(path: Path) -> set[str]:
+def ids(dataset: Path, split: str) -> set[str]:
     """The ids of a split's rows."""
-    if not path.exists():
-        return set()
-    with path.open("rb") as stream:
-        return {json.loads(line)["id"] for line in stream}
+    return set(read_split(dataset, split).values("id"))
 
 
 def told_history(result: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from typing import Any
+
+import numpy as np
 
 APOSTROPHES = "'\u2019\u2018\u02bc`\u00b4"
 
@@ -42,6 +45,16 @@ def row_id(text: str, group: str | None = None) -> str:
 def place(key: str) -> float:
     """A number in [0, 1) that depends on `key` alone; over many keys it is uniform."""
     return int.from_bytes(_sha(key).digest()[:7], "big") / 2**56
+
+
+def key_of(key: str) -> int:
+    """64 bits of a key's sha256; `place_of` says where it lies."""
+    return int.from_bytes(_sha(key).digest()[:8], "big")
+
+
+def place_of(keys: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """`place` of many keys at once, from their `key_of`."""
+    return (keys >> np.uint64(8)).astype(np.float64) / 2.0**56
 
 
 def _sha(key: str) -> hashlib._Hash:

@@ -55,6 +55,8 @@ class Kind(ABC):
     name: ClassVar[str]
     numeric: ClassVar[bool]
     """Whether columns are float64; else they are objects."""
+    compared: ClassVar[int] = 5000
+    """Rows that a two-sample test compares at most, on each side."""
 
     def __init__(self, section: FieldSection) -> None:
         self.section = section
@@ -77,6 +79,12 @@ class Kind(ABC):
     @abstractmethod
     def numpy(self, values: pa.Array | pa.ChunkedArray) -> Column:
         """An Arrow column as `read_column` gives it as a numpy column."""
+
+    def arrow(self, column: Column) -> pa.Array:
+        """A numpy column as an Arrow one of the type that `read_column` gives."""
+        import pyarrow as pa
+
+        return self.read_column(pa.array(column, from_pandas=True)).values
 
     # --- cleaning, redaction -----------------------------------------------------------------------------------------
 

@@ -19,9 +19,15 @@ SYNONYM_SHARE = 0.3  # of the words that have a synonym
 
 
 def augment(
-    rows: list[Row], step: AugmentStep, seed: int, taken: set[str], synonyms: Synonyms, clean: Clean
+    rows: list[Row],
+    step: AugmentStep,
+    seed: int,
+    taken: set[str],
+    synonyms: Synonyms,
+    clean: Clean,
+    field: str = "text",
 ) -> list[Row]:
-    """New rows made from `rows`, each with "made_from", the id of its original.
+    """New rows made from `rows` by rewording `field`, each with "made_from", the id of its original.
 
     `taken` holds the normalised texts that no new row may equal (all splits'); it grows. `clean` is what every text
     goes through before training.
@@ -30,10 +36,10 @@ def augment(
     for row in rows:
         dice = random.Random(f"{seed}:{row['id']}")
         for copy in range(_copies(step.copies, row["id"])):
-            text = _new_text(row["text"], step, dice, taken, synonyms, clean)
+            text = _new_text(row[field], step, dice, taken, synonyms, clean)
             if text is not None:
                 origin = f"{row['origin']}+{copy + 1}"
-                made.append({**row, "text": text, "key": normalise(text), "origin": origin, "made_from": row["id"]})
+                made.append({**row, field: text, "origin": origin, "made_from": row["id"]})
     return made
 
 

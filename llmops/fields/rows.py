@@ -8,53 +8,18 @@ thirty columns in some hundred megabytes. Stages know only `Rows`.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from llmops.core.protocols import Row
+from llmops.core.rows import Row, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Places = np.ndarray[Any, np.dtype[np.int64]]
-
-
-class Rows(ABC):
-    """Rows in their order. Never changed: what changes them makes new ones."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def row(self, place: int) -> Row:
-        """One row as a mapping of plain values."""
-
-    @abstractmethod
-    def take(self, places: Places | Sequence[int]) -> Self:
-        """The rows at these places, in this order."""
-
-    @abstractmethod
-    def values(self, name: str) -> Sequence[Any]:
-        """One field of all rows as plain values; None where a row has none."""
-
-    @abstractmethod
-    def with_values(self, name: str, values: Sequence[Any]) -> Self:
-        """The same rows with one field more (or another one of that name)."""
-
-    @abstractmethod
-    def joined(self, others: Sequence[Self]) -> Self:
-        """These rows and, after them, others of the same fields."""
-
-    @abstractmethod
-    def write(self, folder: Path, split: str) -> Path:
-        """Write the rows as one file of `folder`; `read_split` reads it."""
-
-    def __iter__(self) -> Iterator[Row]:
-        return (self.row(place) for place in range(len(self)))
 
 
 class Listed(Rows):
@@ -68,6 +33,9 @@ class Listed(Rows):
 
     def row(self, place: int) -> Row:
         return self.rows[place]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
 
     def take(self, places: Places | Sequence[int]) -> Self:
         return type(self)([self.rows[place] for place in places])
@@ -89,7 +57,8 @@ class Listed(Rows):
 
 
 class Columned(Rows):
-    """Rows as an Arrow table."""
+    """Rows as an Arrow table. What the house notes about rows (`NOTES`) stands in columns with brackets, "(label)", so
+    that a table may have fields called so: a weight, an origin."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -98,24 +67,32 @@ class Columned(Rows):
         return int(self.table.num_rows)
 
     def row(self, place: int) -> Row:
-        row: Row = self.table.slice(place, 1).to_pylist()[0]
-        return row
+        [row] = self.table.slice(place, 1).to_pylist()
+        return _unbracketed(row)
 
     def take(self, places: Places | Sequence[int]) -> Self:
         return type(self)(self.table.take(np.asarray(places, np.int64)))
 
     def values(self, name: str) -> list[Any]:
-        values: list[Any] = self.table[name].to_pylist()
+        """A note of that name, else the field; a field that may be called like a note is read by `columns_of`."""
+        column = noted(name) if noted(name) in self.table.column_names else name
+        if column not in self.table.column_names:
+            return [None] * len(self)
+        values: list[Any] = self.table[column].to_pylist()
         return values
 
     def with_values(self, name: str, values: Any) -> Self:
-        """`values` may be an Arrow or numpy array too."""
+        """A note of that name, else a field; `values` may be an Arrow or numpy array too."""
+        return self.with_column(noted(name) if name in NOTES else name, values)
+
+    def with_column(self, column: str, values: Any) -> Self:
+        """The table with this very column set."""
         import pyarrow as pa
 
         made = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
-        if name in self.table.column_names:
-            return type(self)(self.table.set_column(self.table.column_names.index(name), name, made))
-        return type(self)(self.table.append_column(name, made))
+        if column in self.table.column_names:
+            return type(self)(self.table.set_column(self.table.column_names.index(column), column, made))
+        return type(self)(self.table.append_column(column, made))
 
     def joined(self, others: Sequence[Self]) -> Self:
         import pyarrow as pa
@@ -132,7 +109,23 @@ class Columned(Rows):
 
     def __iter__(self) -> Iterator[Row]:
         for batch in self.table.to_batches(10_000):
-            yield from batch.to_pylist()
+            yield from map(_unbracketed, batch.to_pylist())
+
+
+NOTES = ("id", "origin", "label", "weight", "group", "time")
+"""What the house notes about rows: their id, where they came from, what is to be predicted, how much they count, and
+what prepare splits by."""
+
+
+def noted(name: str) -> str:
+    """The column of a table that holds a note."""
+    return f"({name})"
+
+
+def _unbracketed(row: Row) -> Row:
+    """A row with its notes under their plain names, where no field is called so."""
+    named = {noted(name): name for name in NOTES if name not in row}
+    return {named.get(name, name): value for name, value in row.items()}
 
 
 def read_split(dataset: Path, split: str) -> Rows:

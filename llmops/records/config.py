@@ -30,6 +30,10 @@ class SourceSection(Section):
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     """CSV delimiter; found out when absent."""
 
+    join: str | None = None
+    """Column by which this table's columns join the rows of the sources above it (tables only): each key at most once
+    in this table; rows without a match have no values there."""
+
     @field_validator("encoding")
     @classmethod
     def _known(cls, value: str | None) -> str | None:

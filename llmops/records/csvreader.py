@@ -60,7 +60,7 @@ def read_csv(path: Path, name: str, source: SourceSection) -> Reading:
     """A CSV file with a header. Raises DataError when it is missing, empty, binary, or has no header or rows."""
     must_be_file(path, name)
     encoding = find_encoding(path, name, source.encoding)
-    delimiter, skip = _delimiter(list(islice(lines(path, encoding), SNIFFED_LINES)), source.delimiter)
+    delimiter, skip = delimiter_of(list(islice(lines(path, encoding), SNIFFED_LINES)), source.delimiter)
     feed = Feed(islice(lines(path, encoding), skip, None))
     bad: list[BadRow] = []
     records = _records(feed, delimiter, name, bad)
@@ -140,7 +140,7 @@ def _unreadable(feed: Feed, name: str, bad: list[BadRow], rereads: int) -> None:
     feed.again(keep=1)
 
 
-def _delimiter(sample: list[Line], told: str | None) -> tuple[str, int]:
+def delimiter_of(sample: list[Line], told: str | None) -> tuple[str, int]:
     """The delimiter, and how many lines to skip (Excel's `sep=;`): the candidate by which most records have the
     header's number of cells, and at least two."""
     texts = [line.text for line in sample if not line.problem]

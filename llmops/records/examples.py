@@ -1,5 +1,5 @@
 """Examples: the rows of all sources as the task understands them, and the schema check: what is bad is counted by
-reason, too much of it stops, and, where rows are labelled, rows with several labels are refused."""
+reason, too much of it stops, and, where a row has one label, rows with several are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llmops.core.errors import DataError
-from llmops.core.protocols import Row, Task
+from llmops.core.protocols import Row, Rows, Task
+from llmops.fields.rows import Listed
 from llmops.records.config import SourceSection, as_source
 from llmops.records.readers import read
 from llmops.records.reading import EXCERPT, BadRow, Reading
@@ -38,7 +39,7 @@ class SourceNote:
 class Examples:
     """`rows` are the task's examples, each with its "origin" and the extra columns that were asked for."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=lambda: Listed([]))
     bad: list[BadRow] = field(default_factory=list)
     notes: list[SourceNote] = field(default_factory=list)
 
@@ -63,24 +64,48 @@ def load_examples(
 ) -> Examples:
     """All examples of `sources`, in the order of the files.
 
-    Rows need the columns that the task names (a labelled task names its text and its label); a task that names none
-    recognises each row by its shape. `section` is the task's; `extra` maps names to columns that examples carry besides
-    the task's own (group, time); `limit` stops each source after so many rows, for a look at the data. Raises DataError
-    when a source is missing, empty or unreadable, lacks a column, carries several labels a row, or when the share of
-    bad rows is above `max_bad_rows`.
+    Rows need the columns that the task names; a task that names none recognises each row by its shape, and rows of a
+    task that is `columned` are read as columns (tables.py). `section` is the task's; `extra` maps names to columns that
+    examples carry besides the task's own (group, time); `limit` stops each source after so many rows, for a look at the
+    data. Raises DataError when a source is missing, empty or unreadable, lacks a column, carries several labels a row,
+    or when the share of bad rows is above `max_bad_rows`.
     """
-    found = Examples()
-    for source in sources:
-        _load(found, as_source(source), root, task, section, extra or {}, limit)
+    if task.columned:
+        found = _load_columns(sources, root, task, section, extra or {}, limit)
+    else:
+        found = Examples()
+        rows: list[Row] = []
+        for source in sources:
+            rows += _load(found, as_source(source), root, task, section, extra or {}, limit)
+        found.rows = Listed(rows)
     names = ", ".join(note.name for note in found.notes)
     if not found.read:
         raise DataError(
             f"there is not one row in {names}.", where=names, do="export the data again; only the header is there"
         )
     _refuse_bad_share(found, names, max_bad_rows)
-    if task.labelled:
+    if task.settles:
         _refuse_joined_labels(found.rows, names)
     return found
+
+
+def _load_columns(
+    sources: Sequence[str | SourceSection],
+    root: Path,
+    task: Task,
+    section: Any,
+    extra: Mapping[str, str],
+    limit: int | None,
+) -> Examples:
+    from llmops.records.tables import load_tables
+
+    rows, bad, readings = load_tables(sources, root, task, section, extra, limit)
+    notes = [
+        SourceNote(one.name, reading.rows, len(reading.bad), one.encoding, one.encoding_found, one.delimiter)
+        for reading in readings
+        for one in [reading.reading]
+    ]
+    return Examples(rows, bad, notes)
 
 
 def _load(
@@ -91,13 +116,14 @@ def _load(
     section: Any,
     extra: Mapping[str, str],
     limit: int | None,
-) -> None:
+) -> list[Row]:
     columns = task.columns(section)
     reading = read(source, root, columns)
     reading.require([*columns, *extra.values()])
-    before = found.read
+    rows: list[Row] = []
+    before = len(found.bad)
     for row, origin in islice(reading, limit):
-        if task.labelled:
+        if task.settles:
             _refuse_lists(row.get(columns[-1]), origin)
         example = task.example(section, row)
         if isinstance(example, str):
@@ -105,9 +131,10 @@ def _load(
         else:
             kept = {name: row[name] for name in reading.carries}
             asked = {name: row.get(column) for name, column in extra.items()}
-            found.rows.append({**kept, **example, **asked, "origin": origin})
+            rows.append({**kept, **example, **asked, "origin": origin})
     found.bad.extend(reading.bad)
-    found.notes.append(_note(reading, found.read - before))
+    found.notes.append(_note(reading, len(rows) + len(found.bad) - before))
+    return rows
 
 
 def _excerpt(row: Row, columns: Sequence[str]) -> str:
@@ -141,7 +168,7 @@ def _refuse_lists(label: Any, origin: str) -> None:
         raise _several(f"the label is a list: {str(list(label))[:80]}", origin)
 
 
-def _refuse_joined_labels(rows: list[Row], names: str) -> None:
+def _refuse_joined_labels(rows: Rows, names: str) -> None:
     """`billing|refund` is certain to mean two labels when its parts stand alone elsewhere, in several combinations."""
     labels = Counter(row["label"] for row in rows if isinstance(row.get("label"), str))
     for separator in SEPARATORS:

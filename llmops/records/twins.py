@@ -1,10 +1,17 @@
-"""What rows of any task hold, and what makes two of them the same one: equal texts, and equal answers where there are
+"""What rows of any task hold, and what makes two of them the same one: equal inputs, and equal answers where there are
 answers."""
 
 from __future__ import annotations
 
-from llmops.core.protocols import Row
-from llmops.fields.hashing import normalise, row_id
+from typing import Any
+
+import numpy as np
+
+from llmops.core.protocols import Row, Rows, Task
+from llmops.fields.hashing import key_of, normalise, row_id
+from llmops.fields.kind import Keys
+from llmops.fields.rowkeys import row_keys
+from llmops.fields.rows import Columned, columns_of
 
 
 def answer_of(row: Row) -> str | None:
@@ -39,6 +46,22 @@ def twin_key(row: Row) -> str:
     answer = answer_of(row)
     text = normalise(row["text"])
     return text if answer is None else f"{text}\0{' '.join(answer.split())}"
+
+
+def input_keys(task: Task, section: Any, rows: Rows) -> Keys:
+    """What rows' inputs are equal by, as the kinds of the fields say; the split is hashed from it."""
+    kinds = task.inputs(section)
+    columns = columns_of(rows, kinds)
+    return row_keys({name: kind.keys(columns[name]) for name, kind in kinds.items()})
+
+
+def twin_keys(rows: Rows, inputs: Keys) -> Keys:
+    """What rows say the same by: a table's by `inputs` (see `input_keys`) and label, others by `twin_key`."""
+    if not isinstance(rows, Columned):
+        return np.array([key_of(twin_key(row)) for row in rows], np.uint64)
+    told = [str(value) for value in rows.values("label")]
+    hashed = {value: key_of(value) for value in set(told)}
+    return row_keys({"inputs": inputs, "label": np.array([hashed[value] for value in told], np.uint64)})
 
 
 def identity(row: Row) -> str:

@@ -12,6 +12,7 @@ from llmops.core.protocols import Task
 
 TASKS = {
     "answering": "llmops.tasks.answering:Answering",
+    "tabular": "llmops.tasks.tabular:Tabular",
     "text-classification": "llmops.tasks.text_classification:TextClassification",
     "text-generation": "llmops.tasks.text_generation:TextGeneration",
 }

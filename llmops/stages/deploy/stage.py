@@ -15,6 +15,7 @@ from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Places, Proof, Task
 from llmops.core.report import Number, Report
 from llmops.core.section import Section
+from llmops.fields.rows import read_split
 from llmops.registry import store
 from llmops.stages.deploy.config import DeploySection
 
@@ -26,7 +27,7 @@ class DeployStage:
     """Takes bundle, dataset and model; gives the proof."""
 
     name = "deploy"
-    version = 4
+    version = 5
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         """The server's settings that count, and what computes. Where it listens in production changes nothing."""
@@ -57,6 +58,7 @@ class DeployStage:
             f"{proof.headline.rstrip('.')}, {size_mb:.1f} MB.",
             numbers,
             proof.tables,
+            curves=proof.curves,
             warnings=[*_warnings(job, proof, manifest, settings), *proof.warnings, *said],
             passages=proof.passages,
         )
@@ -138,13 +140,17 @@ def _warnings(job: Job, proof: Proof, manifest: Manifest, settings: DeploySectio
             "there is no test row: all figures are of the validation rows, which the training has seen the result of"
         )
     if manifest.runtime == "oneshot":
-        said += _too_long(job.inputs["dataset"] / f"{proof.split}.jsonl", settings.max_text_chars)
+        said += _too_long(job, proof.split, settings.max_text_chars)
     accept = job.sections["need"].plain()["accept"] if "need" in job.sections else {}
     return said + [line for gate, bounds in accept.items() if (line := _too_close(gate, bounds or {}, proof.numbers))]
 
 
-def _too_long(rows: Path, limit: int) -> list[str]:
-    longest = max((len(json.loads(line)["text"]) for line in rows.read_text("utf-8").split("\n") if line), default=0)
+def _too_long(job: Job, split: str, limit: int) -> list[str]:
+    """A word on held-out rows whose inputs in words are longer than the server takes."""
+    section = job.sections["task"]
+    names = [name for name, kind in job.task.inputs(section).items() if kind.name == "text"]
+    rows = read_split(job.inputs["dataset"], split)
+    longest = max((len(value or "") for name in names for value in rows.values(name)), default=0)
     if longest <= limit:
         return []
     return [f"a test row has {longest:,} characters; texts above deploy.max_text_chars are refused with 413"]

@@ -1,4 +1,4 @@
-"""What need has to say where rows have labels: rows per class against the target, and what the test set can show."""
+"""What need has to say where a class is predicted: rows per class against the target, what the test set can show."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any
 
 from llmops.core.report import Number, Table
 from llmops.stages.need import adequacy
-from llmops.stages.need.sample import Sample
+from llmops.stages.need.sample import SPLITS, Sample
+from llmops.stages.need.told import Told
 
 QUALITY = ("accuracy", "f1_macro", "balanced_accuracy")
 """Gates by which the rows that are wanted are counted."""
+
+
+def look(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any]) -> Told:
+    """All of it."""
+    target = target_of(accept, baseline)
+    wanted = adequacy.rows_wanted(target)
+    tables = [class_table(sample, wanted), test_table(target, sample.in_scope("test"))]
+    return Told(numbers(sample, wanted), tables, warnings(accept, sample, baseline, target))
 
 
 def numbers(sample: Sample, wanted: int) -> dict[str, Number]:
@@ -21,7 +30,7 @@ def numbers(sample: Sample, wanted: int) -> dict[str, Number]:
         "rows_train": sample.in_scope("train"),
         "rows_valid": sample.in_scope("valid"),
         "rows_test": sample.in_scope("test"),
-        "rows_outside": sum(row["label"] == sample.outside for rows in sample.splits.values() for row in rows),
+        "rows_outside": sum(sample.is_outside(split) for split in SPLITS),
         "rows_wanted_per_class": wanted,
         "rows_smallest_class": min(train.values(), default=0),
     }

@@ -6,7 +6,7 @@ from functools import cache
 
 from pydantic import Field, create_model
 
-from llmops.core.accept import AcceptSection
+from llmops.core.accept import AcceptSection, CostsSection
 from llmops.core.section import Section
 
 
@@ -17,6 +17,10 @@ class NeedSection(Section):
     """In words: who uses the model for what."""
     accept: AcceptSection = AcceptSection()
     """The gates."""
+    costs: CostsSection | None = None
+    """What mistakes cost, for tasks that decide about events; validation chooses the threshold by it."""
+    slices: list[str] = []
+    """Fields by whose values every figure is told apart (sex, age): is the model as good for all?"""
     probe_s: float = Field(6.0, gt=0, le=600)
     """Seconds of probing the real model on real rows to foresee time and memory."""
     max_memory_mb: float | None = Field(None, gt=0)

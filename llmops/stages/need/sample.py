@@ -11,93 +11,129 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from llmops.core.errors import DataError
-from llmops.core.protocols import Job, Row
+from llmops.core.protocols import Job, Row, Rows
 from llmops.core.section import Section
-from llmops.fields.cleaning import clean
 from llmops.fields.config import UNCLEANED
-from llmops.fields.hashing import normalise, place
+from llmops.fields.hashing import place_of
+from llmops.fields.rows import Columned, Listed
+from llmops.records.cleaned import cleaned, sizes
 from llmops.records.config import as_source
 from llmops.records.examples import load_examples, refuse_one_class
 from llmops.records.ordering import by_order
-from llmops.records.twins import characters, identity, twin_key
+from llmops.records.twins import characters, identity, input_keys, twin_keys
 
-ADDED = ("key", "twin")
-"""Names that only need's own work on a row wants."""
+SPLITS = ("train", "valid", "test")
+PURPOSE = {"train": "train on", "valid": "validate on"}
+MOST = 100_000
+"""Rows of a split that are encoded at most; time and memory of more are reckoned up."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """Rows by split. `planned_train_rows` counts what augmentation will add; `outside` is the label that belongs to no
-    class; without it, and where rows have no labels, every row is trained on."""
+    class; without it, and where no class is predicted, every row is trained on."""
 
-    splits: dict[str, list[Row]]
+    splits: Mapping[str, Rows]
     planned_train_rows: int
     outside: str | None
 
     def counts(self, split: str) -> Counter[str]:
         """Rows of each class, the outside label left out."""
-        return Counter(str(row["label"]) for row in self._inside(split))
+        found = Counter(map(str, self.splits[split].values("label")))
+        found.pop(str(self.outside), None)
+        return found
 
     def in_scope(self, split: str) -> int:
-        """Rows of a split that belong to a class; all of them where rows have no labels."""
+        """Rows of a split that belong to a class; all of them where no class is predicted."""
         return len(self._inside(split))
+
+    def is_outside(self, split: str) -> int:
+        """Rows of a split that belong to no class."""
+        return len(self.splits[split]) - self.in_scope(split)
 
     def characters(self, split: str) -> int:
         """Characters of all that is written in a split's rows."""
         return sum(map(characters, self.splits[split]))
 
-    def training_rows(self) -> list[Row]:
-        """As many rows as will be trained on; augmented ones are foreseen by repeating real ones."""
-        rows = self._inside("train")
-        return [rows[index % len(rows)] for index in range(self.planned_train_rows)] if rows else []
+    def planned(self) -> dict[str, Rows]:
+        """The splits as they will be trained on: augmented rows are foreseen by repeating real ones; of very many rows,
+        an even part."""
+        train = self._inside("train")
+        repeated = np.arange(self.planned_train_rows) % max(1, len(train))
+        splits = {**self.splits, "train": train if len(train) == len(repeated) else train.take(repeated)}
+        return {split: _even(rows) for split, rows in splits.items()}
 
-    def _inside(self, split: str) -> list[Row]:
+    def halved(self) -> dict[str, Rows]:
+        """Every other training row, to see whether more would help."""
+        train = self._inside("train")
+        splits = {**self.splits, "train": train.take(range(0, len(train), 2))}
+        return {split: _even(rows) for split, rows in splits.items()}
+
+    def _inside(self, split: str) -> Rows:
         rows = self.splits[split]
-        return rows if self.outside is None else [row for row in rows if row.get("label") != self.outside]
+        if self.outside is None:
+            return rows
+        labels = rows.values("label")
+        return rows.take([place for place, label in enumerate(labels) if label != self.outside])
+
+
+def _even(rows: Rows) -> Rows:
+    if not isinstance(rows, Columned) or len(rows) <= MOST:
+        return rows
+    return rows.take(np.linspace(0, len(rows) - 1, MOST).astype(np.int64))
 
 
 def take_sample(job: Job) -> Sample:
     """Read the sources of `prepare:`. Raises DataError for what is missing or unreadable, as prepare would."""
     prepare: Any = job.sections["prepare"]
-    outside: str | None = getattr(job.sections["task"], "outside", None)
+    section = job.sections["task"]
+    outside: str | None = getattr(section, "outside", None)
     splits = _split(job, prepare, outside)
-    trained = sum(outside is None or row.get("label") != outside for row in splits["train"])
+    trained = len(splits["train"])
+    if outside is not None:
+        trained -= sum(label == outside for label in splits["train"].values("label"))
     names = ", ".join(as_source(source).path for source in prepare.sources)
-    if job.task.labelled:
-        labels = sorted({str(row["label"]) for row in splits["train"]} - {str(outside)})
+    if job.task.predicts(section) == "class":
+        labels = sorted({str(label) for label in splits["train"].values("label")} - {str(outside)})
         refuse_one_class(labels, names, f"{trained} different training rows")
+    else:
+        _refuse_empty(splits, names)
+    copies = (step_of(prepare, "augment") or {}).get("copies", 0.0)
+    return Sample(splits, trained + round(trained * copies), outside)
+
+
+def _refuse_empty(splits: Mapping[str, Rows], names: str) -> None:
     for split, share in (("train", "lower"), ("valid", "raise")):
-        if not splits[split] and not job.task.labelled:
+        if not len(splits[split]):
             raise DataError(
                 f"none of the {sum(map(len, splits.values()))} different rows is left to {PURPOSE[split]}.",
                 where=names,
                 do=f"add rows, or {share} `valid` of prepare's step `split`",
             )
-    copies = (step_of(prepare, "augment") or {}).get("copies", 0.0)
-    return Sample(splits, trained + round(trained * copies), outside)
 
 
-PURPOSE = {"train": "train on", "valid": "validate on"}
-
-
-def _split(job: Job, prepare: Any, outside: str | None) -> dict[str, list[Row]]:
+def _split(job: Job, prepare: Any, outside: str | None) -> dict[str, Rows]:
     """The rows of the sources by split; the user's test file is the test split."""
-    split = step_of(prepare, "split")
-    rows = _cleaned(job, list(prepare.sources), prepare)
-    own = _cleaned(job, [split["test_file"]], prepare) if split["test_file"] else None
-    tested = {row["key"] for row in own or []}
-    rows = [row for row in rows if row["key"] not in tested]
+    task, section, split = job.task, job.sections["task"], step_of(prepare, "split")
+    rows, keys = _different(job, list(prepare.sources), prepare)
+    own = _different(job, [split["test_file"]], prepare) if split["test_file"] else None
+    if own is not None:
+        kept = np.flatnonzero(~np.isin(keys, own[1]))
+        rows, keys = rows.take(kept), keys[kept]
     test = 0.0 if own is not None else split["test"]
     if split["by"] == "order":
-        places = by_order([len(row["text"]) for row in rows], split["valid"], test)
+        where = np.array(by_order(sizes(task, section, rows), split["valid"], test))
     else:
-        places = [_place(row["key"], split["valid"], test) for row in rows]
-    splits: dict[str, list[Row]] = {"train": [], "valid": [], "test": own or []}
-    for row, where in zip(rows, places, strict=True):
-        never_trains = outside is not None and row.get("label") == outside
-        splits["valid" if where == "train" and never_trains else where].append(row)
-    return splits
+        at = place_of(keys)
+        where = np.where(at < test, "test", np.where(at < test + split["valid"], "valid", "train"))
+    if outside is not None:
+        never_trains = np.array([label == outside for label in rows.values("label")], bool)
+        where = np.where((where == "train") & never_trains, "valid", where)
+    splits = {name: rows.take(np.flatnonzero(where == name)) for name in SPLITS}
+    return {**splits, "test": own[0]} if own is not None else splits
 
 
 def step_of(prepare: Any, verb: str) -> dict[str, Any]:
@@ -109,33 +145,29 @@ def step_of(prepare: Any, verb: str) -> dict[str, Any]:
     return {}
 
 
-def _cleaned(job: Job, sources: list[Any], prepare: Any) -> list[Row]:
-    """Cleaned rows of the sources with their "key"; of twins the first, unless rows without labels are not to be
-    de-duplicated (running text repeats itself)."""
-    found = load_examples(sources, job.places.root, job.task, job.sections["task"], prepare.max_bad_rows)
-    step = getattr(prepare, "cleaning", UNCLEANED)
-    apart = not job.task.labelled and all(each.dedup is None for each in prepare.steps)
-    kept: dict[Any, Row] = {}
-    for number, row in enumerate(found.rows):
-        new = job.task.cleaned(row, lambda text: clean(text, step))
-        if new["text"].strip():
-            new = {**new, "key": normalise(new["text"])}
-            twin = new["key"] if job.task.labelled else number if apart else twin_key(new)
-            kept.setdefault(twin, new)
-    return list(kept.values())
+def _different(job: Job, sources: list[Any], prepare: Any) -> tuple[Rows, Any]:
+    """Cleaned rows of the sources and what their inputs are equal by; of twins the first, unless rows that nothing is
+    settled about are not to be de-duplicated (running text repeats itself)."""
+    task, section = job.task, job.sections["task"]
+    found = load_examples(sources, job.places.root, task, section, prepare.max_bad_rows)
+    rows, kept = cleaned(task, section, found.rows, getattr(prepare, "cleaning", UNCLEANED))
+    rows = rows.take(np.flatnonzero(kept))
+    keys = input_keys(task, section, rows)
+    if not task.settles and all(step.dedup is None for step in prepare.steps):
+        return rows, keys
+    _, first = np.unique(keys if task.settles else twin_keys(rows, keys), return_index=True)
+    places = np.sort(first)
+    return rows.take(places), keys[places]
 
 
-def _place(key: str, valid: float, test: float) -> str:
-    at = place(key)
-    return "test" if at < test else "valid" if at < test + valid else "train"
-
-
-def dataset_rows(splits: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+def dataset_rows(splits: Mapping[str, Rows]) -> dict[str, Rows]:
     """The rows with only what a data set's files hold."""
-    return {
-        name: [
-            {"id": identity(row), **{field: value for field, value in row.items() if field not in ADDED}}
-            for row in rows
-        ]
-        for name, rows in splits.items()
-    }
+    return {name: _whole(rows) for name, rows in splits.items()}
+
+
+def _whole(rows: Rows) -> Rows:
+    return rows if isinstance(rows, Columned) else Listed(list(map(_finished, rows)))
+
+
+def _finished(row: Row) -> Row:
+    return {"id": identity(row), **{field: value for field, value in row.items() if field != "twin"}}

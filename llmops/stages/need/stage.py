@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llmops.core import gates
-from llmops.core.artifact import write_json, write_whole
+from llmops.core.artifact import write_json
 from llmops.core.errors import Mistake
-from llmops.core.protocols import Depends, Job, Metric, Places, Row, Task
+from llmops.core.protocols import Depends, Job, Metric, Places, Rows, Task
 from llmops.core.report import Number, Report, Table
 from llmops.core.section import Section
 from llmops.records.readers import source_path
-from llmops.stages.need import adequacy, classes, estimate, texts
+from llmops.stages.need import classes, discrimination, estimate, numeric, texts
 from llmops.stages.need.config import NeedSection
 from llmops.stages.need.gatecheck import gate_mistakes
 from llmops.stages.need.sample import Sample, dataset_rows, step_of, take_sample
+from llmops.stages.need.told import Told
 
 
 class NeedStage:
     """See the module."""
 
     name = "need"
-    version = 2
+    version = 3
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         prepare: Any = sections["prepare"]
@@ -43,93 +44,95 @@ class NeedStage:
     def run(self, job: Job) -> Report:
         need = job.section("need", NeedSection)
         sample = take_sample(job)
-        source = sample.training_rows() if job.task.labelled else encoded(job, sample)
+        folder = encoded(job, sample.planned(), "sample", sample.planned_train_rows)
         # Before the baseline: what scikit-learn holds is not the training's memory.
-        foreseen = estimate.foresee(job, source, need.probe_s)
+        foreseen = estimate.foresee(job, folder, need.probe_s)
         disk = estimate.free_disk_mb(job.places.runs)
         length = "context" if hasattr(job.sections["task"], "context") else "max_tokens"
         estimate.refuse_what_cannot_fit(need, foreseen, disk, length)
-        baseline = score_baseline(job, sample, source)
+        baseline = score_baseline(job, sample, folder)
         accept = need.plain()["accept"]
         rounded = {name: round(value, 3) for name, value in foreseen.items()}
         write_json(job.room.out / "brief.json", {"accept": accept, "baseline": baseline, "estimate": rounded})
-        return report(need, sample, baseline, foreseen, job.task.metric(job.sections["task"]), job.task.labelled)
+        return report(job, sample, baseline, foreseen)
 
 
-def encoded(job: Job, sample: Sample) -> Path:
-    """The sample as a throwaway data set, as prepare would write it. Where rows have no labels, the encoder learns more
-    from them than a learner could from a list (documents that go on, pairs, a vocabulary), so the probe and the
-    baseline read its folder."""
-    rows = dataset_rows(sample.splits)
-    folder = _write(rows, job.room.work / "sample")
+def encoded(job: Job, splits: Mapping[str, Rows], name: str, planned: int) -> Path:
+    """Rows as a throwaway data set, as prepare would write it; dataset.json tells how many rows training has in all."""
+    folder = job.room.work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    rows = dataset_rows(splits)
+    for split, kept in rows.items():
+        kept.write(folder, split)
     job.task.encoder(job.sections["task"], job.sections["train"]).prepare(rows, folder)
+    counts = {split: len(kept) for split, kept in rows.items()}
+    write_json(folder / "dataset.json", {"counts": {**counts, "train": planned or counts["train"]}})
     return folder
 
 
-def score_baseline(job: Job, sample: Sample, source: estimate.Source) -> dict[str, Any]:
-    """The simple baseline's metric on these splits; with labels, also on validation when it may learn from only half of
-    the rows. `source` is the encoded sample, if it is a folder."""
+def score_baseline(job: Job, sample: Sample, folder: Path) -> dict[str, Any]:
+    """The simple baseline's metric on the encoded sample in `folder`; where a class is predicted, also on validation
+    when it may learn from only half of the rows."""
     section: Any = job.sections["task"]
-    metric = job.task.metric(section).name
-    if isinstance(source, Path):
-        job.room.say("measuring the simple baseline, which any model must beat")
-        return {"metric": metric, **job.task.baseline(section, source), "valid_half": None}
-    rows = {
-        split: [{"text": row["text"], "label": row["label"]} for row in found] for split, found in sample.splits.items()
-    }
-    job.room.say("linear baseline: TF-IDF and logistic regression")
-    whole = job.task.baseline(section, _write(rows, job.room.work / "whole"))
-    half = job.task.baseline(section, _write({**rows, "train": rows["train"][::2], "test": []}, job.room.work / "half"))
-    return {"metric": metric, "valid": whole["valid"], "test": whole["test"], "valid_half": half["valid"]}
+    job.room.say("measuring the simple baseline, which any model must beat")
+    found = {"metric": job.task.metric(section).name, **job.task.baseline(section, folder), "valid_half": None}
+    if job.task.predicts(section) != "class":
+        return found
+    half = encoded(job, {**sample.halved(), "test": sample.splits["test"].take([])}, "half", 0)
+    return {**found, "valid_half": job.task.baseline(section, half)["valid"]}
 
 
-def _write(splits: Mapping[str, list[Row]], folder: Path) -> Path:
-    for name, rows in splits.items():
-        write_whole(
-            folder / f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-        )
-    return folder
-
-
-def report(
-    need: NeedSection,
-    sample: Sample,
-    baseline: Mapping[str, Any],
-    foreseen: estimate.Estimate,
-    metric: Metric,
-    labelled: bool,
-) -> Report:
+def report(job: Job, sample: Sample, baseline: Mapping[str, Any], foreseen: estimate.Estimate) -> Report:
     """What was found, for people and scripts."""
-    accept = need.plain()["accept"]
-    target = classes.target_of(accept, baseline) if labelled else 0.0
-    wanted = adequacy.rows_wanted(target)
+    accept = job.section("need", NeedSection).plain()["accept"]
+    metric, predicts = job.task.metric(job.sections["task"]), job.task.predicts(job.sections["task"])
+    must_hold = Table("What must hold before it may go live", ["gate"], [[line] for line in gates.words(accept)])
+    told = looked_at(accept, sample, baseline, metric, predicts)
     numbers: dict[str, Number] = {
-        **(classes.numbers(sample, wanted) if labelled else texts.numbers(sample)),
+        **told.numbers,
         "baseline_valid": baseline["valid"],
-        **({"baseline_valid_half": baseline["valid_half"]} if labelled else {}),
+        **({"baseline_valid_half": baseline["valid_half"]} if predicts == "class" else {}),
         "baseline_test": baseline["test"],
         **{name: round(value, 3) for name, value in foreseen.items()},
     }
-    must_hold = Table("What must hold before it may go live", ["gate"], [[line] for line in gates.words(accept)])
-    if labelled:
-        tables = [classes.class_table(sample, wanted), classes.test_table(target, sample.in_scope("test"))]
-        warnings = classes.warnings(accept, sample, baseline, target)
-    else:
-        tables, warnings = [texts.size_table(sample)], texts.warnings(accept, sample, baseline, metric)
     return Report(
-        headline=headline(numbers, metric, labelled), numbers=numbers, tables=[must_hold, *tables], warnings=warnings
+        headline=headline(numbers, metric, predicts),
+        numbers=numbers,
+        tables=[must_hold, *told.tables],
+        warnings=told.warnings,
     )
 
 
-def headline(numbers: Mapping[str, Number], metric: Metric, labelled: bool) -> str:
+def looked_at(
+    accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any], metric: Metric, predicts: str
+) -> Told:
+    """What the rows can teach and show, by what is predicted."""
+    if metric.name in discrimination.RANKING:
+        return discrimination.look(accept, sample, baseline)
+    if predicts == "class":
+        return classes.look(accept, sample, baseline)
+    if predicts == "number":
+        return numeric.look(accept, sample, baseline, metric)
+    return texts.look(accept, sample, baseline, metric)
+
+
+def headline(numbers: Mapping[str, Number], metric: Metric, predicts: str) -> str:
     """One sentence."""
     seconds = f"about {numbers['train_s']:,.0f} s of training" + (
         f" and {numbers['tune_s']:,.0f} s of tuning" if numbers["tune_s"] else ""
     )
     beat = ""
     if numbers["baseline_valid"] is not None:
-        which, what = ("linear", "") if labelled else ("simple", f"{metric.name} ")
+        which = "simple" if predicts == "nothing" else "linear"
+        what = "" if metric.name == "accuracy" else f"{metric.name} "
         beat = f"; the {which} baseline to beat reaches {what}{numbers['baseline_valid']:.3f}"
         beat += "" if metric.higher else " (lower is better)"
-    many = f"in {numbers['classes']} classes" if labelled else f"with {numbers['characters_train']:,} characters"
+    many = {
+        "class": f"in {numbers.get('classes')} classes",
+        "number": f"with values from {numbers.get('target_low'):.4g} to {numbers.get('target_high'):.4g}"
+        if predicts == "number"
+        else "",
+        "nothing": f"with {numbers.get('characters_train', 0):,} characters",
+    }[predicts]
     return f"{numbers['rows_train']:,} training rows {many}, {seconds} and {numbers['peak_memory_mb']:,.0f} MB{beat}"

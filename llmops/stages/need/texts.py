@@ -1,4 +1,4 @@
-"""What need has to say where rows have no labels: rows and characters, and what the held-out rows can show."""
+"""What need has to say where words are learnt: rows and characters, and what the held-out rows can show."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from llmops.core.protocols import Metric
 from llmops.core.report import Number, Table
 from llmops.stages.need import adequacy
 from llmops.stages.need.gatecheck import PROPORTIONS
-from llmops.stages.need.sample import Sample
+from llmops.stages.need.sample import SPLITS, Sample
+from llmops.stages.need.told import Told
 
-SPLITS = ("train", "valid", "test")
+
+def look(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any], metric: Metric) -> Told:
+    """All of it."""
+    return Told(numbers(sample), [size_table(sample)], warnings(accept, sample, baseline, metric))
 
 
 def numbers(sample: Sample) -> dict[str, Number]:

@@ -1,13 +1,15 @@
-"""What prepare has to say about labels: rows by class, texts with several labels, and what deserves an eye."""
+"""What prepare has to say about classes: rows by class, rows with several labels, and what deserves an eye."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
-from llmops.core.protocols import Row
+from llmops.core.protocols import Rows
 from llmops.core.report import Number, Table
+from llmops.fields.kind import Kind
 from llmops.stages.prepare.gather import Gathered
-from llmops.stages.prepare.phrases import SHOWN, few, short
+from llmops.stages.prepare.phrases import SHOWN, brief, few, subject
 
 CLASSES_SHOWN = 40
 FEW = 5  # training rows of a class below which it is called tiny
@@ -17,9 +19,9 @@ IMBALANCE = 10  # the largest class over the smallest from which a warning is du
 class Classes:
     """The labels of the splits; `names` are the training rows' labels, the most frequent first."""
 
-    def __init__(self, splits: dict[str, list[Row]], outside: str | None) -> None:
+    def __init__(self, splits: Mapping[str, Rows], outside: str | None) -> None:
         """`outside` is the label that belongs to no class."""
-        self.counts = {split: Counter(row["label"] for row in rows) for split, rows in splits.items()}
+        self.counts = {split: Counter(map(str, rows.values("label"))) for split, rows in splits.items()}
         train = self.counts["train"]
         self.names = sorted(set(train), key=lambda label: (-train[label], label))
         self.outside = outside
@@ -54,15 +56,19 @@ class Classes:
         return [label for label in self.names if self.counts[split] and not self.counts[split][label]]
 
 
-def conflicts(found: Gathered) -> list[Table]:
-    """Texts with several labels, and which one stayed."""
+def conflicts(found: Gathered, inputs: Mapping[str, Kind]) -> list[Table]:
+    """Rows whose inputs have several labels, and which one stayed."""
     if not found.conflicts:
         return []
     rows: list[list[Number]] = [
-        [short(c.text), ", ".join(f"{label} {n}" for label, n in c.labels.items()), c.kept or "none (a tie)"]
+        [brief(c.row, inputs), ", ".join(f"{label} {n}" for label, n in c.labels.items()), c.kept or "none (a tie)"]
         for c in found.conflicts[:SHOWN]
     ]
-    return [Table(f"Texts with several labels ({len(found.conflicts):,} in all)", ["text", "labels", "kept"], rows)]
+    return [
+        Table(
+            f"{subject(inputs)} with several labels ({len(found.conflicts):,} in all)", ["row", "labels", "kept"], rows
+        )
+    ]
 
 
 def _look_alike(classes: list[str]) -> list[str]:

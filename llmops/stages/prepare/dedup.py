@@ -1,48 +1,53 @@
 """The verb dedup: conflicting labels, exact duplicates, near duplicates. Of each set of twins the first stays.
 
-A labelled text has one label, so rows with equal texts are twins. Elsewhere one text may have several right answers:
-twins are rows with equal texts and equal answers.
+Where a task settles contradictions, equal inputs have one label, so rows with equal inputs are twins. Elsewhere one
+input may have several right answers (and two alike applicants may differ in what became of them): twins are rows with
+equal inputs and equal answers.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from llmops.core.protocols import Row
-from llmops.fields.neartwins import NearIndex
-from llmops.records.twins import twin_key
+from llmops.stages.prepare.batch import Batch
 from llmops.stages.prepare.rows import Dropped
 
 
 @dataclass
 class Conflict:
-    """One text with several labels: how often each, and which one stays (None: a tie, all go)."""
+    """One row's inputs with several labels: a row of them, how often each label, and which one stays (None: a tie, all
+    go)."""
 
-    text: str
+    row: Row
     labels: dict[str, int]
     kept: str | None
 
 
-def settle_conflicts(rows: list[Row], dropped: Dropped) -> tuple[list[Row], list[Conflict]]:
-    """Rows whose text (row["key"]) carries one label; where it carries several, the label of most rows stays and the
-    others go as `conflicting_label`; in a tie all go. A row counts as many times as row["votes"] says (default 1)."""
-    votes: dict[str, Counter[str]] = {}
-    for row in rows:
-        votes.setdefault(row["key"], Counter())[row["label"]] += row.get("votes", 1)
+def settle_conflicts(batch: Batch, dropped: Dropped) -> tuple[Batch, list[Conflict]]:
+    """Rows whose inputs carry one label; where they carry several, the label of most rows stays and the others go as
+    `conflicting_label`; in a tie all go. A row counts as many times as its votes say."""
+    assert batch.labels is not None
+    votes: dict[int, Counter[str]] = {}
+    rows = list(zip(batch.keys.tolist(), batch.labels.tolist(), batch.votes.tolist(), strict=True))
+    for key, label, count in rows:
+        votes.setdefault(key, Counter())[label] += count
     winners = {key: _winner(counts) for key, counts in votes.items() if len(counts) > 1}
-    kept: list[Row] = []
-    told: dict[str, Conflict] = {}
-    for row in rows:
-        winner = winners.get(row["key"], row["label"])
-        if row["key"] in winners:
-            told.setdefault(row["key"], Conflict(row["text"], dict(votes[row["key"]].most_common()), winner))
-        if row["label"] == winner:
-            kept.append(row)
-        else:
-            dropped.drop(row, "conflicting_label", labels=dict(votes[row["key"]]))
-    return kept, list(told.values())
+    told: dict[int, Conflict] = {}
+    kept = np.ones(len(batch), bool)
+    for place, (key, label, _) in enumerate(rows):
+        if key not in winners:
+            continue
+        told.setdefault(key, Conflict(batch.row(place), dict(votes[key].most_common()), winners[key]))
+        kept[place] = label == winners[key]
+    lost = np.flatnonzero(~kept)
+    dropped.drop_all(batch, lost, "conflicting_label", [{"labels": dict(votes[rows[place][0]])} for place in lost])
+    return batch.where(kept), list(told.values())
 
 
 def _winner(counts: Counter[str]) -> str | None:
@@ -50,31 +55,37 @@ def _winner(counts: Counter[str]) -> str | None:
     return first if most > second else None
 
 
-def drop_exact(rows: list[Row], dropped: Dropped, labelled: bool = True) -> list[Row]:
-    """Rows with a text of their own (row["key"]), or, without labels, with a text and an answer of their own; the
-    first of each stays and gathers the votes of the others."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        key = row["key"] if labelled else twin_key(row)
-        twin = first.get(key)
-        if twin is None:
-            first[key] = {**row, "votes": row.get("votes", 1)}
-        else:
-            twin["votes"] += row.get("votes", 1)
-            dropped.drop(row, "duplicate", twin=twin["origin"])
-    return list(first.values())
+def drop_exact(batch: Batch, dropped: Dropped, settles: bool = True) -> Batch:
+    """Rows with inputs of their own, or, where nothing is settled, with inputs and an answer of their own; the first of
+    each stays and gathers the votes of the others."""
+    keys = batch.keys if settles else batch.twins
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    stays = first[group]  # of each row, the place of the twin that stays
+    kept = stays == np.arange(len(batch))
+    lost = np.flatnonzero(~kept)
+    if not len(lost):
+        return batch
+    origins = batch.rows.take(stays[lost]).values("origin")
+    dropped.drop_all(batch, lost, "duplicate", [{"twin": origin} for origin in origins])
+    votes = np.bincount(stays, weights=batch.votes, minlength=len(batch)).astype(np.int64)
+    made: Batch = type(batch)(**{**vars(batch), "votes": votes})
+    return made.where(kept)
 
 
-def drop_near(rows: Iterable[Row], index: NearIndex, dropped: Dropped) -> Iterator[Row]:
-    """Rows without a near twin in `index`, which grows by every text that stays. Whatever the label or answer: two
-    texts that all but agree may not stand on both sides of a split. Equal texts are no near twins; they stay or go
-    together."""
-    kept: set[str] = set()
-    for row in rows:
-        twin = None if row["key"] in kept else index.offer(row["key"], row)
+def drop_near(batch: Batch, offer: Callable[[Row], Row | None], dropped: Dropped, seen: Callable[[int], Any]) -> Batch:
+    """Rows without a near twin. `offer` gives the earliest twin of a row, or takes the row in; `seen` hears how many
+    rows were looked at. Whatever the label or answer: two rows that all but agree may not stand on both sides of a
+    split. Equal inputs are no near twins; they stay or go together."""
+    kept = np.ones(len(batch), bool)
+    known: set[int] = set()
+    for place, key in enumerate(batch.keys.tolist()):
+        row = batch.row(place)
+        twin = None if key in known else offer(row)
         if twin is None:
-            kept.add(row["key"])
-            yield row
+            known.add(key)
         else:
+            kept[place] = False
             said = {"twin_label": twin["label"]} if "label" in twin else {}
-            dropped.drop(row, "near_duplicate", twin=twin["origin"], twin_text=twin["text"], **said)
+            dropped.drop(row, "near_duplicate", twin=twin["origin"], twin_row=twin, **said)
+        seen(place + 1)
+    return batch.where(kept)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from llmops.core.errors import DataError
-from llmops.core.protocols import Job, Row
+from llmops.core.protocols import Job, Row, Rows
 from llmops.fields.cleaning import clean
-from llmops.fields.config import CleanStep
-from llmops.fields.hashing import normalise
-from llmops.fields.neartwins import NearIndex
+from llmops.records.cleaned import cleaned, sizes
 from llmops.records.config import SourceSection
 from llmops.records.examples import Examples, load_examples, refuse_one_class
-from llmops.records.twins import answer_of, shape
+from llmops.records.twins import shape
+from llmops.stages.prepare.batch import Batch, batch_of
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
-from llmops.stages.prepare.harvest import harvest_file, read_harvest
+from llmops.stages.prepare.harvest import harvest_file, harvest_rows, read_harvest
+from llmops.stages.prepare.nearness import Nearness
 from llmops.stages.prepare.rows import Dropped
-from llmops.stages.prepare.split import SPLITS, Splitter
+from llmops.stages.prepare.split import Splitter
 
 MOST_ALSO_IN_TEST = 0.05  # share of training rows that may stand in the user's test file as well
+LEARNT_SPLITS = ("train", "valid")
 
 
 @dataclass
 class Gathered:
-    """The splits (rows carry "key", the normalised text) and what happened on the way to them."""
+    """The splits and what happened on the way to them."""
 
-    splits: dict[str, list[Row]]
+    splits: dict[str, Batch]
     dropped: Dropped
     loaded: list[Examples]
     conflicts: list[Conflict]
@@ -47,7 +51,7 @@ def gather(job: Job) -> Gathered:
     rows = gathering.apart_from_test(gathering.sources)
     gathering.place(gathering.dedup(rows))
     gathering.add_harvest()
-    if job.task.labelled:
+    if gathering.classes:
         gathering.drop_untrained_labels()
     gathering.refuse_too_little()
     gathering.count_near_test()
@@ -58,134 +62,144 @@ class Gathering:
     """The state of `gather`, one method a step."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job, self.task, self.task_section = job, job.task, job.sections["task"]
+        self.classes = job.task.predicts(self.task_section) == "class"
         self.section = job.section("prepare", PrepareSection)
-        self.cleaning = self.section.cleaning
         step = self.section.step(SplitStep)
         assert step is not None  # the section's validator saw to it
         self.step = step
-        self.near = (self.section.step(DedupStep) or DedupStep(near=None)).near
-        self.outside: str | None = getattr(job.sections["task"], "outside", None)
-        self.splitter = Splitter(step, self.outside, job.task.labelled)
-        self.index: NearIndex | None = None
-        self.result = Gathered({split: [] for split in SPLITS}, Dropped(), [], [])
-        self.sources: list[Row] = []
-        self.test: list[Row] = []
+        self.outside: str | None = getattr(self.task_section, "outside", None)
+        self.splitter = Splitter(step, self.outside)
+        near = (self.section.step(DedupStep) or DedupStep(near=None)).near
+        self.nearness = Nearness.of(job.task.inputs(self.task_section), near)
+        self.result = Gathered({}, Dropped(), [], [])
+        self.sources: Batch
+        self.test: Batch | None = None
 
     def read(self) -> None:
         """Read and clean the sources and the test file."""
         by: str = self.step.by
         extra = {by: str(getattr(self.step, by))} if by in ("group", "time") else {}
         loaded = self._load(self.section.sources, extra)
-        self.job.room.say(
-            f"read {loaded.read:,} rows from {len(loaded.notes)} source{'s' if len(loaded.notes) > 1 else ''}"
-        )
-        self.sources = self._cleaned(loaded.rows)
+        count = len(loaded.notes)
+        self.job.room.say(f"read {loaded.read:,} rows from {count} source{'s' if count > 1 else ''}")
+        self.sources = self._batch(loaded.rows, by)
         if self.step.test_file:
-            self.test = self._cleaned(self._load([self.step.test_file], {}).rows)
+            self.test = self._batch(self._load([self.step.test_file], {}).rows)
 
     def _load(self, sources: Sequence[str | SourceSection], extra: dict[str, str]) -> Examples:
         job = self.job
-        loaded = load_examples(
-            sources, job.places.root, job.task, job.sections["task"], self.section.max_bad_rows, extra
-        )
+        loaded = load_examples(sources, job.places.root, job.task, self.task_section, self.section.max_bad_rows, extra)
         self.result.loaded.append(loaded)
+        inputs = list(job.task.inputs(self.task_section))
+        field = inputs[0] if len(inputs) == 1 else "excerpt"
+        label: Row = {"label": None} if self.classes else {}
         for bad in loaded.bad:
-            row: Row = {"origin": bad.origin, "text": clean(bad.text, self.cleaning)}
-            row.update({"label": None} if job.task.labelled else {})
+            row: Row = {"origin": bad.origin, field: clean(bad.text, self.section.cleaning), **label}
             self.result.dropped.drop(row, bad.reason, detail=bad.detail)
         return loaded
 
-    def _cleaned(self, rows: Iterable[Row]) -> list[Row]:
-        kept = []
-        for row in rows:
-            new = self.job.task.cleaned(row, lambda text: clean(text, self.cleaning))
-            if self.job.task.labelled:
-                new = {**new, "label": clean(row["label"], CleanStep())}
-            new = {**new, "key": normalise(new["text"])}
-            answer = answer_of(new)
-            if new["text"].strip() and (answer is None or answer.strip("\0 \t\r\n")):
-                kept.append(new)
-            else:
-                self.result.dropped.drop(new, "empty_after_cleaning")
-        return kept
+    def _batch(self, rows: Rows, by: str = "") -> Batch:
+        """Rows cleaned, as a batch; those of which cleaning leaves nothing go."""
+        new, kept = cleaned(self.task, self.task_section, rows, self.section.cleaning)
+        batch = batch_of(self.task, self.task_section, new, group=by == "group", time=by == "time")
+        self.result.dropped.drop_all(batch, np.flatnonzero(~kept), "empty_after_cleaning")
+        return batch.where(kept)
 
-    def apart_from_test(self, rows: list[Row], limit: float = MOST_ALSO_IN_TEST) -> list[Row]:
-        """Rows that don't stand in the test file, compared by their normalised text."""
-        in_test = {row["key"]: row["origin"] for row in self.test}
-        kept = [row for row in rows if row["key"] not in in_test]
-        also = len(rows) - len(kept)
-        if also > limit * len(rows):
-            first = next(row for row in rows if row["key"] in in_test)
+    def apart_from_test(self, batch: Batch, limit: float = MOST_ALSO_IN_TEST) -> Batch:
+        """Rows that don't stand in the test file, compared by what makes two rows equal."""
+        if self.test is None or not len(self.test):
+            return batch
+        ours, theirs = self._equal_by(batch), self._equal_by(self.test)
+        found = np.isin(ours, theirs)
+        also = np.flatnonzero(found)
+        if not len(also):
+            return batch
+        order = np.argsort(theirs, kind="stable")
+        twins = order[np.searchsorted(theirs[order], ours[also])]
+        origins = self.test.rows.take(twins).values("origin")
+        if len(also) > limit * len(batch):
             raise DataError(
-                f"{also:,} of {len(rows):,} training rows ({also / len(rows):.1%}) also stand in "
+                f"{len(also):,} of {len(batch):,} training rows ({len(also) / len(batch):.1%}) also stand in "
                 f"{self.step.test_file}: such a test would measure memory. "
                 f"Up to {limit:.0%} are dropped, more is taken for a mistake.",
-                where=f"{first['origin']} = {in_test[first['key']]}",
+                where=f"{batch.origin(also[0])} = {origins[0]}",
                 do="take the test rows out of the sources, or leave out `test_file` and let llmops split",
             )
-        for row in rows:
-            if row["key"] in in_test:
-                self.result.dropped.drop(row, "also_in_test", twin=in_test[row["key"]])
-        return kept
+        self.result.dropped.drop_all(batch, also, "also_in_test", [{"twin": origin} for origin in origins])
+        return batch.where(~found)
 
-    def dedup(self, rows: list[Row], near: bool = True) -> list[Row]:
+    def _equal_by(self, batch: Batch) -> Any:
+        """Two rows of a table may be alike in all that goes in and yet be two people; then they differ in the rest."""
+        return batch.twins if self.task.columned else batch.keys
+
+    def dedup(self, batch: Batch, near: bool = True) -> Batch:
         """Rows without conflicts and duplicates, when the config has the step."""
         if self.section.step(DedupStep) is None:
-            return rows
-        labelled = self.job.task.labelled
-        if labelled:
-            rows, conflicts = settle_conflicts(rows, self.result.dropped)
+            return batch
+        if self.task.settles:
+            batch, conflicts = settle_conflicts(batch, self.result.dropped)
             self.result.conflicts += conflicts
-        rows = drop_exact(rows, self.result.dropped, labelled)
-        return self._without_near(rows) if near else rows
+        batch = drop_exact(batch, self.result.dropped, self.task.settles)
+        return self._without_near(batch) if near else batch
 
-    def _without_near(self, rows: list[Row]) -> list[Row]:
-        if self.near is None:
-            return rows
-        if self.index is None:
-            self.index = NearIndex(self.near, [row["key"] for row in rows])
-        with self.job.room.progress("near duplicates", len(rows)) as bar:
-            kept = []
-            for row in drop_near(rows, self.index, self.result.dropped):
-                kept.append(row)
-                bar.update(len(kept))
-        return kept
+    def _without_near(self, batch: Batch) -> Batch:
+        if self.nearness is None or not len(batch):
+            return batch
+        self.nearness.expect(batch.rows)
+        with self.job.room.progress("near duplicates", len(batch)) as bar:
+            return drop_near(batch, self.nearness.offer, self.result.dropped, bar.update)
 
-    def place(self, rows: list[Row]) -> None:
+    def place(self, batch: Batch) -> None:
         """Split the sources' rows; the test file, when there is one, is the test split as it stands."""
-        self.result.splits = self.splitter.split(rows)
-        if self.step.test_file:
+        along = sizes(self.task, self.task_section, batch.rows) if self.step.by == "order" else ()
+        self.result.splits = self.splitter.split(batch, along)
+        if self.test is not None:
             self.result.splits["test"] = self.test
 
     def add_harvest(self) -> None:
         """Feedback's rows join train and valid. What equals a test row goes as `also_in_test`; a correction that
         contradicts a training row is settled by the rule for conflicts, and takes that row's place when it wins. Where
-        texts may have several answers, a new one joins the split of its text."""
-        path, labelled = harvest_file(self.job.places), self.job.task.labelled
-        found = read_harvest(path, labelled) if self.section.feedback else []
+        inputs may have several answers, a new one joins the split of its inputs."""
+        path = harvest_file(self.job.places)
+        found = read_harvest(path, self._needed()) if self.section.feedback else []
         self.result.harvest_read = len(found)
         if not found:
             return
         splits = self.result.splits
         self.test = splits["test"]
-        harvest = self.apart_from_test(self._cleaned(self._of_our_shape(found)), limit=1.0)
-        of_text = {row["key"]: split for split in ("train", "valid") for row in splits[split]}
-        of_row = {(row["origin"], row["key"]): split for split in ("train", "valid") for row in splits[split]}
-        rows = self.dedup([*splits["train"], *splits["valid"], *harvest], near=False)
-        fresh = [row for row in rows if row["key"] not in of_text]
+        rows = harvest_rows(self.task, self.task_section, self._of_our_shape(found), self.sources.rows)
+        harvest = self.apart_from_test(self._batch(rows), limit=1.0)
+        of_key = {key: split for split in LEARNT_SPLITS for key in splits[split].keys.tolist()}
+        before = splits["train"].joined(splits["valid"])
+        split_of = np.array(["train"] * len(splits["train"]) + ["valid"] * len(splits["valid"]) + [""] * len(harvest))
+        numbered = before.joined(harvest)
+        known = dict(zip(_names(numbered), split_of.tolist(), strict=True))
+        merged = self.dedup(numbered, near=False)
+        fresh = np.array([key not in of_key for key in merged.keys.tolist()], bool)
+        new = merged.where(fresh)
         if self.section.step(DedupStep) is not None:
-            fresh = self._without_near(fresh)
-        placed = self.splitter.split_harvest(fresh)
-        for split in ("train", "valid"):
-            known = [row for row in rows if of_row.get((row["origin"], row["key"]), of_text.get(row["key"])) == split]
-            splits[split] = known + placed[split]
-        ours = {row["origin"] for row in harvest}
-        self.result.harvest_kept = sum(row["origin"] in ours for split in ("train", "valid") for row in splits[split])
+            new = self._without_near(new)
+        placed = self.splitter.split_harvest(new)
+        names = _names(merged)
+        where = np.array([known.get(name) or of_key.get(name[1], "") for name in names])
+        for split in LEARNT_SPLITS:
+            splits[split] = merged.where((where == split) & ~fresh).joined(placed[split])
+        ours = set(harvest.rows.values("origin"))
+        self.result.harvest_kept = sum(
+            origin in ours for split in LEARNT_SPLITS for origin in splits[split].rows.values("origin")
+        )
+
+    def _needed(self) -> list[str]:
+        """What a harvested row must hold."""
+        inputs = [] if self.task.columned else [*self.task.inputs(self.task_section)]  # a cell may be empty
+        return [*inputs, *(["label"] if self.task.predicts(self.task_section) != "nothing" else [])]
 
     def _of_our_shape(self, found: list[Row]) -> list[Row]:
         """Without rows that were harvested for another objective (preferences, when instructions are learnt now)."""
-        ours = {shape(row) for row in self.sources}
+        if self.task.columned:
+            return found
+        ours = {shape(row) for row in self.sources.rows}
         for row in found:
             if shape(row) not in ours:
                 self.result.dropped.drop(row, "other_objective")
@@ -194,37 +208,41 @@ class Gathering:
     def drop_untrained_labels(self) -> None:
         """Labels that no training row has can't be learnt. Raises DataError when the user's test file has some."""
         splits = self.result.splits
-        trained = {row["label"] for row in splits["train"]} | {self.outside}
+        trained = {*self._labels("train"), self.outside}
         for split in ("valid", "test"):
-            unknown = [row for row in splits[split] if row["label"] not in trained]
-            if unknown and split == "test" and self.step.test_file:
-                labels = sorted({row["label"] for row in unknown})
+            known = np.array([label in trained for label in self._labels(split)], bool)
+            lost = np.flatnonzero(~known)
+            if len(lost) and split == "test" and self.step.test_file:
+                labels = sorted({str(label) for label in np.array(self._labels(split), object)[lost]})
                 raise DataError(
                     f"{self.step.test_file} has labels that no training row has: {', '.join(labels[:5])}.",
-                    where=unknown[0]["origin"],
+                    where=splits[split].origin(lost[0]),
                     do="add training rows for them; rows that belong to no class need their label as `task.outside`",
                 )
-            for row in unknown:
-                self.result.dropped.drop(row, "label_not_in_train", split=split)
-            splits[split] = [row for row in splits[split] if row["label"] in trained]
+            self.result.dropped.drop_all(splits[split], lost, "label_not_in_train", [{"split": split}] * len(lost))
+            splits[split] = splits[split].where(known)
+
+    def _labels(self, split: str) -> list[Any]:
+        labels = self.result.splits[split].labels
+        return [] if labels is None else labels.tolist()
 
     def refuse_too_little(self) -> None:
-        """Raises DataError for a train or valid split without rows, and for fewer than two classes where rows have
-        labels."""
+        """Raises DataError for a train or valid split without rows, and for fewer than two classes where a class is
+        predicted."""
         splits = self.result.splits
         names = ", ".join(note.name for note in self.result.loaded[0].notes)
         reasons = (
             ", ".join(f"{reason} {n:,}" for reason, n in self.result.dropped.by_reason().items()) or "nothing dropped"
         )
-        if self.job.task.labelled:
-            refuse_one_class(sorted({row["label"] for row in splits["train"]}), names, reasons)
-        if not splits["train"]:
+        if self.classes:
+            refuse_one_class(sorted(set(self._labels("train"))), names, reasons)
+        if not len(splits["train"]):
             raise DataError(
                 f"no row is left to train on ({reasons}).",
                 where=names,
                 do="add rows, or lower `valid` and `test` of the step `split`",
             )
-        if not splits["valid"]:
+        if not len(splits["valid"]):
             raise DataError(
                 f"no row is left for validation ({len(splits['train'])} train; {reasons}).",
                 where=names,
@@ -233,9 +251,14 @@ class Gathering:
 
     def count_near_test(self) -> None:
         """With a test file: its rows that have a near twin among the training rows. They stay; the report says so."""
-        if not self.step.test_file or self.near is None or self.index is None:
+        if not self.step.test_file or self.nearness is None or self.test is None:
             return
-        for row in self.test:
-            twin = self.index.twin(row["key"])
+        for row in self.test.rows:
+            twin = self.nearness.twin(row)
             if twin is not None:
                 self.result.near_test.append((row, twin))
+
+
+def _names(batch: Batch) -> list[tuple[str, int]]:
+    """What tells a row from all others of a gathering: where it came from, and what it is equal by."""
+    return list(zip(batch.rows.values("origin"), batch.keys.tolist(), strict=True))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from llmops.core.errors import DataError
-from llmops.core.protocols import Places, Row
+from llmops.core.protocols import Places, Row, Rows, Task
+from llmops.fields.rows import Columned, Listed
+from llmops.records.tables import typed
 
 
 def harvest_file(places: Places) -> Path:
@@ -18,11 +22,11 @@ NOTES = ("id", "at", "request_id")
 """What feedback notes down about a row for itself; a data set's row has its own id."""
 
 
-def read_harvest(path: Path, labelled: bool) -> list[Row]:
+def read_harvest(path: Path, names: Sequence[str]) -> list[Row]:
     """Examples with all of the task's fields and their "origin", in the order of the file; none when there is no file.
 
-    `labelled` rows need a label. Raises DataError when a line is broken: llmops writes this file itself, whole or not
-    at all.
+    `names` are the fields that every row needs. Raises DataError when a line is broken: llmops writes this file
+    itself, whole or not at all.
     """
     if not path.is_file():
         return []
@@ -30,9 +34,7 @@ def read_harvest(path: Path, labelled: bool) -> list[Row]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = {name: value for name, value in json.loads(line).items() if name not in NOTES}
-            row["text"] = str(row["text"])
-            if labelled:
-                row["label"] = str(row["label"])
+            row.update({name: row[name] for name in names})
             rows.append({**row, "origin": f"{path.name}:{number}"})
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
@@ -41,3 +43,8 @@ def read_harvest(path: Path, labelled: bool) -> list[Row]:
                 do="delete it and run `llmops feedback CONFIG`, which writes it anew from the traffic log",
             ) from None
     return rows
+
+
+def harvest_rows(task: Task, section: Any, found: list[Row], like: Rows) -> Rows:
+    """What was harvested, as rows of the kind that the sources' are."""
+    return typed(found, task.inputs(section), like) if isinstance(like, Columned) else Listed(found)

@@ -2,10 +2,10 @@
 
 The rule, for `by: row` and `by: group`:
 
-1. A hash of the row's normalised text (or of its group) is a place in [0, 1). Below `test` it is a test row, in the
-   band above it, as wide as `valid`, a validation row, else a training row. This depends on the row alone: no row
-   ever enters or leaves the test set because others come, go, or change places.
-2. With `stratify`, where rows are labelled, rows outside the test set are looked at in the order of the files, label
+1. A hash of the row's inputs, as their kinds even them out (or of its group), is a place in [0, 1). Below `test` it is
+   a test row, in the band above it, as wide as `valid`, a validation row, else a training row. This depends on the row
+   alone: no row ever enters or leaves the test set because others come, go, or change places.
+2. With `stratify`, where a class is predicted, rows outside the test set are looked at in the order of the files, label
    by label: the first of a label trains, and its third validates when none before it did. So every label that has
    three of them reaches train and valid. A row's place depends on rows before it only: appending rows, or sources,
    moves none. Rows put in before others may move a few between train and valid, never to or from test.
@@ -22,14 +22,17 @@ set; rows of the outside label never train.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from llmops.core.errors import DataError
-from llmops.core.protocols import Row
-from llmops.fields.hashing import place
+from llmops.fields.hashing import place, place_of
 from llmops.records.ordering import by_order
+from llmops.stages.prepare.batch import Batch
 from llmops.stages.prepare.config import SplitStep
 
 SPLITS = ("train", "valid", "test")
@@ -38,50 +41,69 @@ VALID_BY = 3  # the row of a label, counted outside the test set, that validates
 
 @dataclass
 class Splitter:
-    """Places rows one after the other; `step` says how, `outside` is the label that never trains, `labelled` whether
-    rows have labels at all."""
+    """Places rows one after the other; `step` says how, `outside` is the label that never trains."""
 
     step: SplitStep
     outside: str | None = None
-    labelled: bool = True
     _groups: dict[str, str] = field(default_factory=dict)
-    _rows: Counter[str | None] = field(default_factory=Counter)
-    _valid: Counter[str | None] = field(default_factory=Counter)
+    _rows: Counter[Any] = field(default_factory=Counter)
+    _valid: Counter[Any] = field(default_factory=Counter)
 
-    def split(self, rows: list[Row]) -> dict[str, list[Row]]:
-        """Rows of the sources by split, each in the given order. Raises DataError when `time` can't be read."""
+    def split(self, batch: Batch, sizes: Sequence[int] = ()) -> dict[str, Batch]:
+        """Rows of the sources by split, each in the given order; `sizes` are the rows' characters, which `by: order`
+        goes by. Raises DataError when `time` can't be read."""
         if self.step.by == "time":
-            return self._by_time(rows)
+            return self._collect(batch, self._by_time(batch))
         if self.step.by == "order":
-            test = 0.0 if self.step.test_file else self.step.test
-            return self._collect(rows, by_order([len(row["text"]) for row in rows], self.step.valid, test))
-        return self._collect(rows, [self._place(row) for row in rows])
+            return self._collect(batch, by_order(sizes, self.step.valid, self._test))
+        bands = self._bands(place_of(batch.keys))
+        if self.step.by == "group" and batch.groups is not None:
+            return self._collect(batch, self._by_group(batch, bands))
+        return self._collect(batch, self._settled(batch, bands))
 
-    def split_harvest(self, rows: list[Row]) -> dict[str, list[Row]]:
+    def split_harvest(self, batch: Batch) -> dict[str, Batch]:
         """Rows of feedback by split: train and valid only, by hash."""
-        bands = [self._band(row["key"]).replace("test", "train") for row in rows]
-        places = [self._settle(row.get("label"), band) for row, band in zip(rows, bands, strict=True)]
-        return self._collect(rows, places)
+        bands = self._bands(place_of(batch.keys))
+        return self._collect(batch, self._settled(batch, ["train" if band == "test" else band for band in bands]))
 
-    def _place(self, row: Row) -> str:
-        group = row.get("group") if self.step.by == "group" else None
-        if group in (None, ""):
-            return self._settle(row.get("label"), self._band(row["key"]))
-        name = str(group)
-        if name not in self._groups:
-            self._groups[name] = self._settle(row.get("label"), self._band(f"group:{name}"))
-        else:
-            self._count(row.get("label"), self._groups[name])
-        return self._groups[name]
+    @property
+    def _test(self) -> float:
+        return 0.0 if self.step.test_file else self.step.test
 
-    def _band(self, key: str) -> str:
-        test = 0.0 if self.step.test_file else self.step.test
-        at = place(key)
-        return "test" if at < test else "valid" if at < test + self.step.valid else "train"
+    def _bands(self, places: np.ndarray[Any, Any]) -> list[str]:
+        """What the hash alone says of each row."""
+        bands = np.where(places < self._test, "test", np.where(places < self._test + self.step.valid, "valid", "train"))
+        found: list[str] = bands.tolist()
+        return found
 
-    def _settle(self, label: str | None, band: str) -> str:
+    def _by_group(self, batch: Batch, bands: list[str]) -> list[str]:
+        assert batch.groups is not None
+        places = []
+        labels = self._labels(batch)
+        for group, label, band in zip(batch.groups.tolist(), labels, bands, strict=True):
+            if group in (None, ""):
+                places.append(self._settle(label, band))
+                continue
+            name = str(group)
+            if name not in self._groups:
+                [of_group] = self._bands(np.array([place(f"group:{name}")]))
+                self._groups[name] = self._settle(label, of_group)
+            else:
+                self._count(label, self._groups[name])
+            places.append(self._groups[name])
+        return places
+
+    def _settled(self, batch: Batch, bands: list[str]) -> list[str]:
+        if batch.labels is None or not self.step.stratify:
+            return bands
+        return [self._settle(label, band) for label, band in zip(batch.labels.tolist(), bands, strict=True)]
+
+    def _labels(self, batch: Batch) -> list[Any]:
+        return [None] * len(batch) if batch.labels is None else batch.labels.tolist()
+
+    def _settle(self, label: Any, band: str) -> str:
         """The split of a row with this label whose hash says `band`."""
-        if self.labelled and self.step.stratify and band != "test" and label != self.outside:
+        if label is not None and self.step.stratify and band != "test" and label != self.outside:
             if self._rows[label] == 0:
                 band = "train"
             elif self._rows[label] == VALID_BY - 1 and not self._valid[label]:
@@ -89,33 +111,42 @@ class Splitter:
         self._count(label, band)
         return band
 
-    def _count(self, label: str | None, split: str) -> None:
+    def _count(self, label: Any, split: str) -> None:
         self._rows[label] += split != "test"
         self._valid[label] += split == "valid"
 
-    def _collect(self, rows: list[Row], places: list[str]) -> dict[str, list[Row]]:
-        splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
-        for row, where in zip(rows, places, strict=True):
-            never_trains = self.outside is not None and row.get("label") == self.outside
-            splits["valid" if where == "train" and never_trains else where].append(row)
-        return splits
+    def _collect(self, batch: Batch, places: Sequence[str]) -> dict[str, Batch]:
+        where = np.asarray(places)
+        if self.outside is not None and batch.labels is not None:
+            where = np.where((where == "train") & (batch.labels == self.outside), "valid", where)
+        return {split: batch.take(np.flatnonzero(where == split)) for split in SPLITS}
 
-    def _by_time(self, rows: list[Row]) -> dict[str, list[Row]]:
+    def _by_time(self, batch: Batch) -> list[str]:
         """The newest share of rows tests, the next newest validates; one moment's rows go by their hash."""
-        moments = [moment(row["time"], row["origin"]) for row in rows]
+        assert batch.moments is not None
+        read = {value: moment(value, batch.origin(at)) for at, value in _first_seen(batch.moments)}
+        moments = [read[value] for value in batch.moments.tolist()]
         if len({kind for kind, _ in moments}) > 1:
             raise DataError(
                 f"the column `{self.step.time}` mixes dates and numbers.",
-                where=rows[0]["origin"],
+                where=batch.origin(0),
                 do="write all of them in one way",
             )
-        newest = sorted(range(len(rows)), key=lambda n: (moments[n][1], place(rows[n]["key"])), reverse=True)
-        test = 0 if self.step.test_file else round(self.step.test * len(rows))
-        valid = round(self.step.valid * len(rows))
-        places = ["train"] * len(rows)
-        for rank, number in enumerate(newest[: test + valid]):
-            places[number] = "test" if rank < test else "valid"
-        return self._collect(rows, places)
+        newest = np.lexsort((place_of(batch.keys), np.array([at for _, at in moments])))[::-1]
+        test, valid = round(self._test * len(batch)), round(self.step.valid * len(batch))
+        places = np.full(len(batch), "train")
+        places[newest[: test + valid]] = "valid"
+        places[newest[:test]] = "test"
+        found: list[str] = places.tolist()
+        return found
+
+
+def _first_seen(values: np.ndarray[Any, Any]) -> list[tuple[int, Any]]:
+    """Each value with the place at which it stands first."""
+    found: dict[Any, int] = {}
+    for place_, value in enumerate(values.tolist()):
+        found.setdefault(value, place_)
+    return [(place_, value) for value, place_ in found.items()]
 
 
 def moment(value: Any, origin: str) -> tuple[str, float]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from llmops.core.errors import Mistake
-from llmops.core.protocols import Depends, Job, Places, Row, Task
+from llmops.core.protocols import Depends, Job, Places, Rows, Task
 from llmops.core.report import Report
 from llmops.core.section import Section
 from llmops.fields.cleaning import clean
 from llmops.fields.config import AugmentStep
 from llmops.fields.rewording import augment
+from llmops.fields.rows import Listed
 from llmops.records.readers import source_path
 from llmops.stages.prepare.config import PrepareSection, SplitStep
 from llmops.stages.prepare.encode import encode
@@ -28,17 +29,17 @@ class PrepareStage:
     """See the module."""
 
     name = "prepare"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         prepare = _section(sections)
         settings = {
             "prepare": prepare.plain(),
-            "task": sections["task"].plain(),
+            "task": task.preparing(sections["task"]),
             "encoding": task.encoding(sections["train"]),
         }
         files = [*_files(prepare, places), *_tokenizer(sections["train"]), *_own_files(sections["task"])]
-        return Depends(settings, files, ("tokenizers",))
+        return Depends(settings, files, ("tokenizers", "pyarrow") if task.columned else ("tokenizers",))
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
         prepare = _section(sections)
@@ -53,10 +54,10 @@ class PrepareStage:
                     do="take it out of `sources`, or leave out `test_file` and let llmops split",
                 )
             )
-        if prepare.step(AugmentStep) is not None and not task.labelled:
+        if prepare.step(AugmentStep) is not None and not _rewordable(task, sections["task"]):
             found.append(
                 Mistake(
-                    f"`augment` changes words and keeps the label; rows of {task.name} have no label.",
+                    f"`augment` changes words and keeps the label; rows of {task.name} are no texts with a label.",
                     "prepare.steps",
                     do="take the step `augment` out",
                 )
@@ -67,15 +68,15 @@ class PrepareStage:
         started = time.monotonic()
         prepare = job.section("prepare", PrepareSection)
         found = gather(job)
-        splits = {split: [finished(row) for row in rows] for split, rows in found.splits.items()}
+        splits = {split: finished(batch) for split, batch in found.splits.items()}
         made = _augmented(job, prepare, found, splits["train"])
-        splits["train"] += made
+        splits["train"] = splits["train"].joined([made]) if len(made) else splits["train"]
         encoder = job.task.encoder(job.sections["task"], job.sections["train"])
         job.room.say("encoding " + ", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()) + " rows")
-        labelled, folder = job.task.labelled, job.room.out / "dataset"
-        figures = encode(splits, encoder, prepare.cleaning, found.harvest_read, labelled, folder)
+        classes = job.task.predicts(job.sections["task"]) == "class"
+        figures = encode(splits, encoder, prepare.cleaning, found.harvest_read, classes, job.room.out / "dataset")
         found.dropped.write(job.room.out / "dropped.jsonl")
-        report = summary(found, splits, len(made), figures, job.sections["task"], labelled)
+        report = summary(job, found, splits, len(made), figures)
         report.numbers["took_s"] = round(time.monotonic() - started, 2)
         return report
 
@@ -111,10 +112,17 @@ def _tokenizer(train: Any) -> list[Path]:
     return [folder / name for name in names] if folder.is_absolute() else []
 
 
-def _augmented(job: Job, prepare: PrepareSection, found: Gathered, train: list[Row]) -> list[Row]:
+def _rewordable(task: Task, section: Any) -> bool:
+    """Whether rows are one text each, with a class that stays when its words change."""
+    return task.predicts(section) == "class" and [kind.name for kind in task.inputs(section).values()] == ["text"]
+
+
+def _augmented(job: Job, prepare: PrepareSection, found: Gathered, train: Rows) -> Rows:
     step = prepare.step(AugmentStep)
     if step is None:
-        return []
+        return Listed([])
     synonyms = read_synonyms(job.places.resolve(step.synonyms), step.synonyms) if step.synonyms else {}
-    taken = {row["key"] for rows in found.splits.values() for row in rows}
-    return augment(train, step, job.seed, taken, synonyms, lambda text: clean(text, prepare.cleaning))
+    [(name, kind)] = job.task.inputs(job.sections["task"]).items()
+    taken = {kind.key(value) for batch in found.splits.values() for value in batch.rows.values(name)}
+    made = augment(list(train), step, job.seed, taken, synonyms, lambda text: clean(text, prepare.cleaning), name)
+    return Listed(made)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llmops.core.errors import Mistake
 from llmops.core.protocols import (
@@ -16,7 +15,6 @@ from llmops.core.protocols import (
     Measured,
     Metric,
     Opened,
-    Places,
     Proof,
     Room,
     Row,
@@ -24,20 +22,19 @@ from llmops.core.protocols import (
 )
 from llmops.core.section import Section
 from llmops.tasks.answering.config import AnsweringAcceptSection, AnsweringSection, AnsweringTrainSection
+from llmops.tasks.base import TextTask, missing_model
 
 
-class Answering:
-    """The task `answering`."""
+class Answering(TextTask):
+    """The task `answering`. Answers stay as they were published: their lines, and the address that they tell people to
+    write to, which redaction would take away."""
 
     name = "answering"
     version = 1
     section: type[Section] = AnsweringSection
     train_section: type[Section] = AnsweringTrainSection
     accept_section: type[Section] = AnsweringAcceptSection
-    runtime: Literal["oneshot", "stepper"] = "oneshot"
-    labelled = False
-    forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
-    default_forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
+    asks_as = "question"
 
     def metric(self, section: AnsweringSection) -> Metric:
         """What models are compared by: the one that `task.metric` names."""
@@ -62,33 +59,17 @@ class Answering:
                 return f"empty {column}"
         return {**found, "source": found["source"] or None}
 
-    def cleaned(self, row: Row, clean: Callable[[str], str]) -> Row:
-        """The example with its question cleaned. The answer stays as it was published: its lines, and the address that
-        it tells people to write to, which redaction would take away."""
-        return {**row, "text": clean(row["text"])}
-
     def encoding(self, train: AnsweringTrainSection) -> dict[str, Any]:
         """What decides how texts become tokens: the encoder."""
-        return {"tokenizer": train.model}
+        return {"model": True, "tokenizer": train.model}
 
     def check(self, section: AnsweringSection, train: AnsweringTrainSection) -> list[Mistake]:
         """Mistakes that show without loading anything: a model's folder or documents that are not there."""
-        from llmops.nets.pretrained import looks_local
-
-        found = []
-        if looks_local(train.model) and not (Path(train.model).expanduser() / "config.json").is_file():
-            do = "give a folder that holds config.json and *.safetensors."
-            found.append(Mistake(f"There is no model in the folder {train.model}.", "train.model", do=do))
+        found = missing_model(train.model)
         if section.documents is not None and not Path(section.documents).expanduser().exists():
             do = "check the path; relative ones start at the project's root."
             found.append(Mistake(f"There is nothing at {section.documents}.", "task.documents", do=do))
         return found
-
-    def located(self, train: AnsweringTrainSection, places: Places) -> AnsweringTrainSection:
-        """`train` with the path of a local model made absolute, by the rule for all paths of a config."""
-        if train.model.startswith((".", "/", "~")) or places.resolve(train.model).is_dir():
-            return train.model_copy(update={"model": str(places.resolve(train.model))})
-        return train
 
     def encoder(self, section: AnsweringSection, train: AnsweringTrainSection) -> Encoder:
         from llmops.tasks.answering.encoder import AnsweringEncoder
@@ -167,4 +148,4 @@ class Answering:
         """The question with the right answer, from a correction or a thumb up; see harvest.py."""
         from llmops.tasks.answering.harvest import harvested
 
-        return harvested(said)
+        return harvested(said, self.asked(section, said.request or {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -142,6 +142,10 @@ class AnsweringCodec:
     def index(self) -> Index:
         """What is found in; a candidate's is written after the codec was made."""
         return read_index(self.folder, self.settings.lexical)
+
+    def request(self, row: Mapping[str, Any]) -> AnsweringRequest:
+        """The request that a row of a data set would have been; no generator is asked to phrase the answer."""
+        return AnsweringRequest(question=row["text"], phrase=False)
 
     def size(self, request: AnsweringRequest) -> int:
         """Characters: what limits are counted in, and what batches are grouped by."""

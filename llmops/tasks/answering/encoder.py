@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,14 @@ class AnsweringEncoder:
     def __init__(self, section: AnsweringSection, train: AnsweringTrainSection) -> None:
         self.section, self.train = section, train
 
-    def prepare(self, splits: Mapping[str, list[Row]], out: Path) -> dict[str, Any]:
+    def prepare(self, given: Mapping[str, Iterable[Row]], out: Path) -> dict[str, Any]:
         """Write entries.jsonl, entries.safetensors, tokenizer.json and <split>.safetensors into `out`.
 
         Entries' arrays have their own numbers as labels, questions' the number of their row's answer. Returns
         {"max_tokens", "cut" (questions cut there), "numbers", "passages", "warnings"}. Raises DataError when the index
         has fewer than two entries.
         """
+        splits = {name: list(rows) for name, rows in given.items()}
         entries = collect(splits, self.passages())
         if len(entries) < 2:
             raise DataError(

@@ -8,14 +8,15 @@ from llmops.core.protocols import Judged, Row
 from llmops.fields.hashing import row_id
 
 
-def harvested(said: Judged) -> Row | None:
+def harvested(said: Judged, asked: Row | None) -> Row | None:
     """The question with the corrected answer, or with the given one that was praised; None for anything else.
 
-    A correction is the right answer's words; the id of an entry that the response named stands for that entry's.
+    `asked` are the request's inputs. A correction is the right answer's words; the id of an entry that the response
+    named stands for that entry's.
     """
-    question = said.text
-    if question is None or not question.strip():
+    if asked is None:
         return None
+    question = asked["text"]
     found = corrected(said) if said.correction is not None else praised(said)
     if found is None or not found[0].strip():
         return None

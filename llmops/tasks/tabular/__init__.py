@@ -1,1 +1,214 @@
 """Tables: a class or a number from a row of named fields. This module loads no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from llmops.core.errors import Mistake
+from llmops.core.protocols import (
+    Encoder,
+    Judged,
+    Learner,
+    Measured,
+    Metric,
+    Opened,
+    Places,
+    Proof,
+    Room,
+    Row,
+    Rows,
+    Server,
+)
+from llmops.core.protocols.task import Predicts
+from llmops.core.section import Section
+from llmops.fields import kind_of, kinds_of
+from llmops.fields.config import FieldSection
+from llmops.fields.kind import Kind
+from llmops.tasks.base import TaskBase
+from llmops.tasks.tabular.config import BriefedSection, TabularAcceptSection, TabularSection, TabularTrainSection
+
+LOWER = {"log_loss", "rmse", "mae"}
+"""Metrics of which less is better."""
+ANSWERING = {"costs", "slices", "reasons", "coverage", "metric"}
+"""Settings of the task that change answers and figures, and nothing in the data set."""
+
+
+class Tabular(TaskBase):
+    """The task `tabular`."""
+
+    name = "tabular"
+    version = 1
+    section: type[Section] = TabularSection
+    train_section: type[Section] = TabularTrainSection
+    accept_section: type[Section] = TabularAcceptSection
+    columned: ClassVar[bool] = True
+    forms: tuple[str, ...] = ("float32",)
+    default_forms: tuple[str, ...] = ("float32",)
+
+    def metric(self, section: TabularSection) -> Metric:
+        """What models are compared by: the one that `task.metric` names, or what suits the target."""
+        name = section.metric_name
+        return Metric(name, higher=name not in LOWER)
+
+    def predicts(self, section: TabularSection) -> Predicts:
+        """As `task.predict` says."""
+        return section.predict
+
+    def inputs(self, section: TabularSection) -> Mapping[str, Kind]:
+        """The fields, without those that only tell rows apart."""
+        return {name: kind_of(field) for name, field in section.fields.items() if field.kind != "id"}
+
+    def reads(self, section: TabularSection) -> Mapping[str, Kind]:
+        """The fields, the target, and the columns of weight and date where the config names them."""
+        number, date = FieldSection(kind="number"), FieldSection(kind="date")
+        own = {section.target: number if section.predict == "number" else FieldSection(kind="category")}
+        own |= {section.weight: number} if section.weight else {}
+        own |= {section.outcome.date: section.fields.get(section.outcome.date, date)} if section.outcome else {}
+        return {**kinds_of(section.fields), **{name: kind_of(field) for name, field in own.items()}}
+
+    def columns(self, section: TabularSection) -> tuple[str, ...]:
+        """All that is read."""
+        return tuple(self.reads(section))
+
+    def example(self, section: TabularSection, row: Row) -> Row | str:
+        """One raw row as the values of its fields, or in words what is wrong with the first bad cell."""
+        from llmops.tasks.tabular.rows import example
+
+        return example(self.reads(section), row)
+
+    def cleaned(self, row: Row, clean: Callable[[str], str]) -> Row:
+        """The row as it is: its kinds clean their columns."""
+        return row
+
+    def tabled(self, section: TabularSection, rows: Rows) -> tuple[Rows, Mapping[str, Any]]:
+        """The target as "label"; rows without one go, and those too young for one; see rows.py."""
+        from llmops.tasks.tabular.rows import tabled
+
+        return tabled(section, rows)
+
+    def asks(self, section: TabularSection, row: Row) -> list[Row]:
+        """Its fields."""
+        return [{name: row.get(name) for name in self.inputs(section)}]
+
+    def asked(self, section: TabularSection, request: Mapping[str, Any]) -> Row | None:
+        """The fields of a logged request, as their kinds read them; None when one of them is no such value."""
+        from llmops.tasks.tabular.rows import example
+
+        found = example(self.inputs(section), request)
+        return None if isinstance(found, str) else found
+
+    def briefed(self, section: TabularSection, need: Any) -> Any:
+        """The block with the costs of mistakes and the slices that `need:` names."""
+        return BriefedSection(**section.plain(), costs=need.costs, slices=need.slices)
+
+    def preparing(self, section: TabularSection) -> dict[str, Any]:
+        """Which columns are read and how."""
+        return {name: value for name, value in section.plain().items() if name not in ANSWERING}
+
+    def encoding(self, train: TabularTrainSection) -> dict[str, Any]:
+        """All models learn from the same arrays."""
+        return {}
+
+    def check(self, section: TabularSection, train: TabularTrainSection) -> list[Mistake]:
+        """Slices of columns that are no fields; costs where nothing is decided."""
+        slices, costs = getattr(section, "slices", []), getattr(section, "costs", None)
+        unknown = [name for name in slices if name not in section.fields]
+        found = [
+            Mistake(
+                f"`{name}` is not among `task.fields`.", "need.slices", do="name a field, or add the column to them"
+            )
+            for name in unknown
+        ]
+        if costs is not None and section.predict == "number":
+            do = "take them out; a number has an interval instead of a threshold"
+            found.append(
+                Mistake("costs are of decisions about events; this task predicts a number.", "need.costs", do=do)
+            )
+        return found
+
+    def located(self, train: TabularTrainSection, places: Places) -> TabularTrainSection:
+        """It has no paths."""
+        return train
+
+    def encoder(self, section: TabularSection, train: TabularTrainSection) -> Encoder:
+        from llmops.tasks.tabular.encoder import TabularEncoder
+
+        return TabularEncoder(section, train)
+
+    def learner(self, section: TabularSection, train: TabularTrainSection, seed: int) -> Learner:
+        from llmops.tasks.tabular.learner import TabularLearner
+
+        return TabularLearner(section, train, seed)
+
+    def codec(self, bundle: Path) -> Any:
+        from llmops.tasks.tabular.codec import TabularCodec
+
+        return TabularCodec(bundle)
+
+    def baseline(self, section: TabularSection, dataset: Path) -> dict[str, float | None]:
+        """What a linear model reaches: {"valid": metric, "test": metric}; see baseline.py."""
+        from llmops.tasks.tabular.baseline import score_dataset
+
+        return score_dataset(section, dataset)
+
+    def settings(self, section: TabularSection, dataset: Path) -> dict[str, Any]:
+        """The fields, what training saw of each, and how answers are given."""
+        labels = dataset / "labels.json"
+        return {
+            "fields": section.plain()["fields"],
+            "known": json.loads((dataset / "known.json").read_bytes()),
+            "predict": section.predict,
+            "target": section.target,
+            "id": section.id,
+            "labels": json.loads(labels.read_bytes()) if labels.exists() else None,
+            "reasons": section.reasons,
+            "coverage": section.coverage,
+        }
+
+    def measure(self, section: TabularSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
+        """Latency, rate and figures of a candidate on the validation split; see measure.py."""
+        from llmops.tasks.tabular.measure import measure
+
+        return measure(section, dataset, opened, trained)
+
+    def trained_quality(self, section: TabularSection, dataset: Path, split: str, answers: Any) -> dict[str, float]:
+        """The figures of raw answers to a split; see measure.py."""
+        from llmops.tasks.tabular.measure import quality
+
+        return quality(section, dataset, split, answers)
+
+    def calibrate(
+        self, section: TabularSection, dataset: Path, measured: Measured
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Nothing more: training settled probabilities and threshold on rows that each model never saw, and its export
+        tells them."""
+        return {}, {}
+
+    def prove(
+        self,
+        section: TabularSection,
+        dataset: Path,
+        bundle: Path,
+        server: Server,
+        learner: Learner,
+        room: Room,
+    ) -> Proof:
+        """Every held-out row through the real server; see proof.py."""
+        from llmops.tasks.tabular.proof import prove
+
+        return prove(section, dataset, bundle, server, learner, room)
+
+    def score(self, section: TabularSection, dataset: Path, split: str, opened: Opened) -> float | None:
+        """The metric of an opened bundle on a split; see proof.py."""
+        from llmops.tasks.tabular.proof import score
+
+        return score(section, dataset, split, opened)
+
+    def harvested(self, section: TabularSection, said: Judged) -> Row | None:
+        """The request's fields with the outcome; see rows.py."""
+        from llmops.tasks.tabular.rows import harvested
+
+        return harvested(section, self.inputs(section), said)

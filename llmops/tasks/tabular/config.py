@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from llmops.core.accept import AcceptSection, Gate
+from llmops.core.accept import AcceptSection, CostsSection, Gate
 from llmops.core.section import Section
 from llmops.engine.config import FitSection
 from llmops.fields.config import FieldSection
@@ -45,8 +45,8 @@ class TabularSection(Section):
     metric: Literal["auto", "roc_auc", "average_precision", "log_loss", "accuracy", "f1_macro", "rmse", "mae", "r2"] = (
         "auto"
     )
-    """What models are compared by (scikit-learn's names); auto: roc_auc for two classes, log_loss for more, rmse for a
-    number."""
+    """What models are compared by (scikit-learn's names; roc_auc of more than two classes is the mean of one against the
+    rest); auto: roc_auc for classes, rmse for a number."""
     coverage: float = Field(0.9, gt=0.5, lt=1)
     """Numbers: share of rows whose true value the answer's interval is to hold."""
     reasons: int = Field(3, ge=0, le=50)
@@ -60,6 +60,13 @@ class TabularSection(Section):
             return value
         return {name: {"kind": field} if isinstance(field, str) else field for name, field in value.items()}
 
+    @property
+    def metric_name(self) -> str:
+        """The metric, `auto` resolved."""
+        if self.metric != "auto":
+            return self.metric
+        return "roc_auc" if self.predict == "class" else "rmse"
+
     @model_validator(mode="after")
     def _apart(self) -> TabularSection:
         if self.target in self.fields:
@@ -72,6 +79,15 @@ class TabularSection(Section):
         if self.positive is not None and self.predict == "number":
             raise ValueError("a number has no `positive` class")
         return self
+
+
+class BriefedSection(TabularSection):
+    """`task:` with what `need:` asks of the answers. No config has this block; stages are handed it."""
+
+    costs: CostsSection | None = None
+    """What mistakes cost."""
+    slices: list[str] = []
+    """Fields by whose values figures are told apart."""
 
 
 class LinearSection(Section):

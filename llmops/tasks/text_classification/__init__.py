@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llmops.core.errors import Mistake
 from llmops.core.protocols import (
@@ -16,18 +15,19 @@ from llmops.core.protocols import (
     Measured,
     Metric,
     Opened,
-    Places,
     Proof,
     Room,
     Row,
     Server,
 )
+from llmops.core.protocols.task import Predicts
 from llmops.core.section import Section
 from llmops.fields.hashing import row_id
+from llmops.tasks.base import TextTask, missing_model
 from llmops.tasks.text_classification.config import TextAcceptSection, TextClassificationSection, TextTrainSection
 
 
-class TextClassification:
+class TextClassification(TextTask):
     """The task `text-classification`."""
 
     name = "text-classification"
@@ -35,10 +35,11 @@ class TextClassification:
     section: type[Section] = TextClassificationSection
     train_section: type[Section] = TextTrainSection
     accept_section: type[Section] = TextAcceptSection
-    runtime: Literal["oneshot", "stepper"] = "oneshot"
-    labelled = True
-    forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
-    default_forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
+    settles = True
+
+    def predicts(self, section: TextClassificationSection) -> Predicts:
+        """A class."""
+        return "class"
 
     def metric(self, section: TextClassificationSection) -> Metric:
         """What models are compared by: the one that `task.metric` names."""
@@ -62,40 +63,16 @@ class TextClassification:
                 return f"empty {field}"
         return found
 
-    def cleaned(self, row: Row, clean: Callable[[str], str]) -> Row:
-        """The example with its text cleaned."""
-        return {**row, "text": clean(row["text"])}
-
     def encoding(self, train: TextTrainSection) -> dict[str, Any]:
         """What decides how texts become tokens: the encoder, or the size of the vocabulary trained on the data."""
-        return (
+        how = (
             {"tokenizer": train.model} if train.pretrained else {"tokenizer": "trained", "vocabulary": train.vocabulary}
         )
+        return {"model": train.pretrained, **how}
 
     def check(self, section: TextClassificationSection, train: TextTrainSection) -> list[Mistake]:
         """Mistakes that show without loading anything: a local model folder that is not there."""
-        from llmops.nets.pretrained import looks_local
-
-        if (
-            not train.pretrained
-            or not looks_local(train.model)
-            or (Path(train.model).expanduser() / "config.json").is_file()
-        ):
-            return []
-        return [
-            Mistake(
-                f"There is no model in the folder {train.model}.",
-                "train.model",
-                "",
-                "give a folder that holds config.json and *.safetensors.",
-            )
-        ]
-
-    def located(self, train: TextTrainSection, places: Places) -> TextTrainSection:
-        """`train` with the path of a local model made absolute, by the rule for all paths of a config."""
-        if train.model.startswith((".", "/", "~")) or places.resolve(train.model).is_dir():
-            return train.model_copy(update={"model": str(places.resolve(train.model))})
-        return train
+        return missing_model(train.model) if train.pretrained else []
 
     def encoder(self, section: TextClassificationSection, train: TextTrainSection) -> Encoder:
         from llmops.tasks.text_classification.encoder import TextEncoder
@@ -122,9 +99,6 @@ class TextClassification:
         """Labels and max_tokens, as prepare found them."""
         about = json.loads((dataset / "dataset.json").read_bytes())
         return {"labels": json.loads((dataset / "labels.json").read_bytes()), "max_tokens": about["max_tokens"]}
-
-    def complete(self, section: TextClassificationSection, dataset: Path, opened: Opened, folder: Path) -> None:
-        """A classifier's folder is whole as it is."""
 
     def measure(self, section: TextClassificationSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
         """Latency, rate and metrics of a candidate on the validation split; see measure.py."""
@@ -170,9 +144,9 @@ class TextClassification:
 
     def harvested(self, section: TextClassificationSection, said: Judged) -> Row | None:
         """The correction as a labelled text; None for a rating alone, and where the log kept no text."""
-        if said.correction is None or said.text is None or not said.text.strip():
+        if said.correction is None or (asked := self.asked(section, said.request or {})) is None:
             return None
         return {
-            "id": row_id(said.text), "text": said.text, "label": said.correction, "at": said.said_at,
+            "id": row_id(asked["text"]), **asked, "label": said.correction, "at": said.said_at,
             "request_id": said.id,
         }  # fmt: skip

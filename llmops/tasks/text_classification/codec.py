@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +93,10 @@ class TextCodec:
         except Exception as error:  # tokenizers raises a bare Exception
             do = "make the bundle again: llmops compress CONFIG"
             raise DataError(f"the bundle cannot be read: {error!r}", str(bundle), do) from error
+
+    def request(self, row: Mapping[str, Any]) -> TextRequest:
+        """The request that a row of a data set would have been."""
+        return TextRequest(text=row["text"])
 
     def size(self, request: TextRequest) -> int:
         """Characters: what limits are counted in, and what batches are grouped by."""

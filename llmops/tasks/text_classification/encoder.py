@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +28,13 @@ class TextEncoder:
     def __init__(self, section: TextClassificationSection, train: TextTrainSection) -> None:
         self.section, self.train = section, train
 
-    def prepare(self, splits: Mapping[str, list[Row]], out: Path) -> dict[str, Any]:
+    def prepare(self, given: Mapping[str, Iterable[Row]], out: Path) -> dict[str, Any]:
         """Write labels.json, tokenizer.json and <split>.safetensors into `out`.
 
         Returns {"labels", "vocabulary", "max_tokens", "cut" (rows cut at max_tokens), "tokens" (split -> total)}.
         Raises DataError when there are fewer than two classes, or a split has a label that train lacks.
         """
+        splits = {name: list(rows) for name, rows in given.items()}
         labels = self.labels(splits)
         tokenizer = self.tokenizer([row["text"] for row in splits["train"]])
         out.mkdir(parents=True, exist_ok=True)

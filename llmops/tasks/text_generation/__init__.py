@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from llmops.core.protocols import (
     WritingCodec,
 )
 from llmops.core.section import Section
+from llmops.tasks.base import TextTask, missing_model
 from llmops.tasks.text_generation.config import (
     GenerationAcceptSection,
     GenerationTrainSection,
@@ -31,7 +32,7 @@ from llmops.tasks.text_generation.config import (
 )
 
 
-class TextGeneration:
+class TextGeneration(TextTask):
     """The task `text-generation`."""
 
     name = "text-generation"
@@ -40,7 +41,6 @@ class TextGeneration:
     train_section: type[Section] = GenerationTrainSection
     accept_section: type[Section] = GenerationAcceptSection
     runtime = "stepper"
-    labelled = False
     forms = ("float32", "int8-weights", "int4-weights")
     default_forms = ("float32", "int8-weights", "int4-weights")
 
@@ -69,21 +69,35 @@ class TextGeneration:
         trained on the data. A folder's files count by their contents: `latest` may be another model tomorrow."""
         if not train.pretrained:
             size = {"vocabulary": train.vocabulary} if train.tokenizer == "bpe" else {}
-            return {"tokenizer": train.tokenizer, **size}
+            return {"model": False, "tokenizer": train.tokenizer, **size}
         folder = Path(train.model).expanduser()
         named = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json")
         files = {name: file_digest(folder / name) for name in named if (folder / name).is_file()}
-        return {"tokenizer": train.model, **files}
+        return {"model": True, "tokenizer": train.model, **files}
 
     def check(self, section: TextGenerationSection, train: GenerationTrainSection) -> list[Mistake]:
         """Mistakes that show without loading anything: a model folder that is not there, pretraining where there is
         nothing to pretrain."""
-        return [*_missing_folder(train), *_vain_pretraining(section, train)]
+        folder = missing_model(train.model, "runs/NAME/latest/train/model") if train.pretrained else []
+        return [*folder, *_vain_pretraining(section, train)]
 
     def located(self, train: GenerationTrainSection, places: Places) -> GenerationTrainSection:
-        """`train` with the path of a local model made absolute, by the rule for all paths of a config."""
-        local = train.model.startswith((".", "/", "~")) or (train.pretrained and places.resolve(train.model).is_dir())
-        return train.model_copy(update={"model": str(places.resolve(train.model))}) if local else train
+        """`train` with the path of a local model made absolute; the names of networks built here are no paths."""
+        located: GenerationTrainSection = super().located(train, places) if train.pretrained else train
+        return located
+
+    def asks(self, section: TextGenerationSection, row: Row) -> list[Row]:
+        """The text of a document; of a conversation each of the user's messages, for each is a request of its own."""
+        if "messages" not in row:
+            return super().asks(section, row)
+        return [{"text": turn["content"]} for turn in row["messages"] if turn["role"] == "user"]
+
+    def asked(self, section: TextGenerationSection, request: Mapping[str, Any]) -> Row | None:
+        """The user's last words of a chat, or the prompt; see harvest.py."""
+        from llmops.tasks.text_generation.harvest import last_words
+
+        text = last_words(request)
+        return {"text": text} if text.strip() else None
 
     def encoder(self, section: TextGenerationSection, train: GenerationTrainSection) -> Encoder:
         """What `prepare` encodes with; see encoder.py."""
@@ -118,9 +132,6 @@ class TextGeneration:
             raise DataError(f"The data set cannot be read: {problem}", str(path), "run prepare again.") from problem
         named = ("context", "end_tokens", "pad_token", "begin_token", "vocabulary", "special_tokens", "system")
         return {**{name: facts[name] for name in named}, "generation": section.answer.plain()}
-
-    def complete(self, section: TextGenerationSection, dataset: Path, opened: Opened, folder: Path) -> None:
-        """Nothing of a candidate depends on its own figures."""
 
     def measure(self, section: TextGenerationSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
         """A candidate on the validation split; see measure.py."""
@@ -173,17 +184,6 @@ class TextGeneration:
         from llmops.tasks.text_generation.harvest import pairs
 
         return pairs(section, said)
-
-
-def _missing_folder(train: GenerationTrainSection) -> list[Mistake]:
-    from llmops.nets.pretrained import looks_local
-
-    if not train.pretrained or not looks_local(train.model):
-        return []
-    if (Path(train.model).expanduser() / "config.json").is_file():
-        return []
-    do = "give a folder that holds config.json and *.safetensors, such as runs/NAME/latest/train/model."
-    return [Mistake(f"There is no model in the folder {train.model}.", "train.model", "", do)]
 
 
 def _vain_pretraining(section: TextGenerationSection, train: GenerationTrainSection) -> list[Mistake]:

@@ -4,7 +4,7 @@ generation.json. No torch here."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,13 @@ class GenerationEncoder:
     def __init__(self, section: TextGenerationSection, train: GenerationTrainSection) -> None:
         self.section, self.train = section, train
 
-    def prepare(self, splits: Mapping[str, list[Row]], out: Path) -> dict[str, Any]:
+    def prepare(self, given: Mapping[str, Iterable[Row]], out: Path) -> dict[str, Any]:
         """Write the tokenizer, the chat template, generation.json and one file of arrays a split into `out`.
 
         Returns {"numbers", "tables", "passages", "warnings", "max_tokens", "cut"}. Raises DataError when there is
         nothing to train on, when the model's tokenizer is unusable, or when its template cannot write a conversation.
         """
+        splits = {name: list(rows) for name, rows in given.items()}
         vocabulary = self.vocabulary(splits["train"])
         source = self._template(vocabulary)
         guarded = GuardedTokenizer(_copy(vocabulary.tokenizer))

@@ -52,3 +52,12 @@ def served(response: Mapping[str, Any]) -> tuple[str, bool]:
     message = first.get("message")
     content = message.get("content") if isinstance(message, Mapping) else None
     return (content.strip() if isinstance(content, str) else ""), first.get("finish_reason") in (None, "stop")
+
+
+def last_words(request: Mapping[str, Any]) -> str:
+    """What the user said last in a logged request, or what a completion went on from; empty for anything else."""
+    messages = request.get("messages")
+    turns = messages if isinstance(messages, list) else []
+    said = [turn.get("content") for turn in turns if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    text = said[-1] if said else request.get("prompt")
+    return text if isinstance(text, str) else ""

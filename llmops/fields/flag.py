@@ -1,0 +1,81 @@
+"""The kind flag: yes or no, in many languages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmops.core.report import Number
+from llmops.fields import mixes
+from llmops.fields.kind import BadCell, Column, Drifted, ReadColumn
+from llmops.fields.quantities import Quantity
+from llmops.fields.words import ABSENT, read_distinct
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+YES = frozenset("yes y true t 1 on ja j si sí s oui o vrai sim verdadero vero tak da 是 有 对 はい 예".split())
+NO = frozenset("no n false f 0 off nein não nao non faux falso nee nej nie ne 否 无 没有 错 いいえ 아니요".split())
+
+
+class Flag(Quantity):
+    """See the module."""
+
+    name = "flag"
+
+    def read(self, cell: Any) -> bool | None:
+        """Raises BadCell for anything that is neither."""
+        if cell is None or isinstance(cell, bool):
+            return cell
+        if isinstance(cell, int | float | np.number):
+            if np.isnan(cell):
+                return None
+            if cell in (0, 1):
+                return bool(cell)
+            raise BadCell("neither yes nor no")
+        folded = str(cell).strip().casefold().removesuffix(".0")
+        if folded in ABSENT or folded in {word.casefold() for word in self.section.missing}:
+            return None
+        if folded in YES or folded in NO:
+            return folded in YES
+        raise BadCell("neither yes nor no")
+
+    def read_column(self, cells: pa.Array | pa.ChunkedArray) -> ReadColumn:
+        import pyarrow as pa
+
+        return read_distinct(cells, self.read, pa.bool_())
+
+    def column(self, values: Sequence[Any]) -> Column:
+        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+
+    def numpy(self, values: pa.Array | pa.ChunkedArray) -> Column:
+        import pyarrow as pa
+
+        return np.asarray(values.cast(pa.uint8()).cast(pa.float64()).to_numpy(), np.float64)
+
+    def shown(self, value: float) -> str:
+        return "yes" if value else "no"
+
+    def profile(self, values: Column) -> Mapping[str, Number]:
+        return mixes.profile(_words(values))
+
+    def known(self, values: Column) -> dict[str, Any]:
+        return mixes.known(_words(values))
+
+    def unseen(self, value: Any, known: Mapping[str, Any]) -> str | None:
+        return mixes.unseen(None if value is None else self.shown(float(value)), known)
+
+    def drift(
+        self, name: str, old: Column, new: Column, known: Mapping[str, Any], rng: np.random.Generator
+    ) -> list[Drifted]:
+        return mixes.drift(name, _words(old), _words(new), rng)
+
+    def schema(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        common = next(iter(known["values"]), "no")
+        return {"type": ["boolean", "null"], "x-control": "switch", "examples": [common == "yes"]}
+
+
+def _words(values: Column) -> list[str | None]:
+    return [None if np.isnan(value) else "yes" if value else "no" for value in values.tolist()]

@@ -1,0 +1,189 @@
+"""One source as columns: only those that are asked for, typed by their kinds, and the rows that can't be used.
+
+Plain CSV files are read by Arrow, some million cells a second; any doubt about a file (quotes, ragged lines, another
+encoding than UTF-8) sends it to the careful reader, in pieces. Parquet is read as it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmops.core.protocols import Row
+from llmops.fields.kind import Kind
+from llmops.fields.rows import Columned, noted
+from llmops.records.config import SourceSection
+from llmops.records.csvreader import SNIFFED_LINES, delimiter_of
+from llmops.records.readers import ENDINGS, read, source_path
+from llmops.records.reading import EXCERPT, BadRow, Reading
+from llmops.records.textfiles import find_encoding, lines
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PIECE = 20_000
+"""Rows that stand as Python objects at once."""
+CHUNK = 1 << 20
+
+
+@dataclass
+class ColumnReading:
+    """The typed columns of one source, with the note "origin"; `bad` rows are left out of them. `rows` counts both."""
+
+    columns: Columned
+    bad: list[BadRow]
+    rows: int
+    reading: Reading
+
+
+def read_columns(
+    source: SourceSection, root: Path, kinds: Mapping[str, Kind], extra: Mapping[str, str], limit: int | None = None
+) -> ColumnReading:
+    """The columns of `kinds`, and those that `extra` names as notes (group, time), as texts.
+
+    Raises DataError for what is missing, unreadable, lacks a column or has one twice.
+    """
+    wanted = list(dict.fromkeys([*kinds, *extra.values()]))
+    fast = None if limit else _plain_csv(source, root, wanted)
+    reading = fast[0] if fast else read(source, root, ())
+    reading.require(wanted)
+    raw, origins = fast[1:] if fast else _careful(reading, wanted, limit)
+    typed, bad = _typed(raw, kinds, origins)
+    for note, column in extra.items():
+        typed = typed.append_column(noted(note), _as_text(raw[column]))
+    typed = typed.append_column(noted("origin"), origins)
+    kept = np.ones(len(origins), bool)
+    kept[[place for place, _ in bad]] = False
+    rows = Columned(typed) if kept.all() else Columned(typed).take(np.flatnonzero(kept))
+    told = [row for _, row in bad] + reading.bad
+    return ColumnReading(rows, told, len(origins) + len(reading.bad), reading)
+
+
+def _typed(raw: pa.Table, kinds: Mapping[str, Kind], origins: Any) -> tuple[pa.Table, list[tuple[int, BadRow]]]:
+    """The columns as their kinds read them, and each row's first bad cell."""
+    import pyarrow as pa
+
+    columns, bad = {}, {}
+    for name, kind in kinds.items():
+        found = kind.read_column(raw[name])
+        columns[name] = found.values
+        for place, reason in found.bad.items():
+            if place not in bad:
+                cell = str(raw[name][place].as_py())[:EXCERPT]
+                bad[place] = BadRow(str(origins[place].as_py()), f"{name}: {reason}", f"`{cell[:40]}`", cell)
+    return pa.table(columns), sorted(bad.items())
+
+
+def _as_text(column: Any) -> Any:
+    import pyarrow as pa
+
+    return (
+        column
+        if pa.types.is_string(column.type)
+        else pa.array([None if v is None else str(v) for v in column.to_pylist()])
+    )
+
+
+def _plain_csv(source: SourceSection, root: Path, wanted: list[str]) -> tuple[Reading, pa.Table, Any] | None:
+    """A CSV file without quotes, read by Arrow; None for any other source, and where a line is ragged."""
+    path = source_path(source, root)
+    if path is None or not path.is_file() or (source.format, ENDINGS.get(path.suffix.lower())) not in (
+        ("auto", "csv"), ("csv", "csv"), ("csv", None),
+    ):  # fmt: skip
+        return None
+    encoding = find_encoding(path, source.path, source.encoding)
+    if encoding.name not in ("utf-8", "utf-8-sig", "ascii") or not _is_plain(path):
+        return None
+    import pyarrow as pa
+    from pyarrow import csv
+
+    delimiter, skip = delimiter_of(list(islice(lines(path, encoding), SNIFFED_LINES)), source.delimiter)
+    header = next(islice(lines(path, encoding), skip, None)).text.rstrip("\r\n").lstrip("\ufeff").split(delimiter)
+    names = [name.strip() for name in header]
+    if len(set(names)) < len(names) or not all(names) or not set(wanted) <= set(names):
+        return None  # the careful reader has words for these
+    try:
+        table = csv.read_csv(
+            path,
+            csv.ReadOptions(column_names=names, skip_rows=skip + 1, block_size=16 * CHUNK),
+            csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    reading = Reading(source.path, iter(()), names, [], encoding.name, encoding.found, delimiter)
+    numbers = np.arange(skip + 2, skip + 2 + table.num_rows)
+    return reading, table, _origins(source.path, numbers)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file has no quotes, no NULs and no blank lines, so that each line is one row."""
+    last = b""
+    with path.open("rb") as stream:
+        while piece := stream.read(CHUNK):
+            whole = last + piece
+            if b'"' in whole or b"\0" in whole or b"\n\n" in whole or b"\n\r\n" in whole:
+                return False
+            last = piece[-2:]
+    return True
+
+
+def _origins(name: str, numbers: Iterable[int]) -> Any:
+    """ "file:line" of each row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(name, pa.array(numbers, pa.int64()).cast(pa.string()), ":")
+
+
+def _careful(reading: Reading, wanted: list[str], limit: int | None) -> tuple[pa.Table, Any]:
+    """Rows of any reader in pieces, as untyped columns."""
+    import pyarrow as pa
+
+    pieces = [_piece(rows, wanted) for rows in _pieces(islice(reading, limit))]
+    if not pieces:
+        return pa.table({name: pa.array([], pa.string()) for name in wanted}), pa.array([], pa.string())
+    columns = {name: _end_to_end([piece[0][name] for piece in pieces]) for name in wanted}
+    origins = pa.chunked_array([piece[1] for piece in pieces]).combine_chunks()
+    return pa.table(columns), origins
+
+
+def _pieces(rows: Iterator[tuple[Row, str]]) -> Iterator[list[tuple[Row, str]]]:
+    while piece := list(islice(rows, PIECE)):
+        yield piece
+
+
+def _piece(rows: list[tuple[Row, str]], wanted: list[str]) -> tuple[dict[str, Any], Any]:
+    import pyarrow as pa
+
+    columns = {name: _array([row.get(name) for row, _ in rows]) for name in wanted}
+    return columns, pa.array([origin for _, origin in rows], pa.string())
+
+
+def _array(cells: list[Any]) -> Any:
+    """Cells of one type as they are; of several (JSON knows no columns), as text."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(cells)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+
+
+def _end_to_end(parts: list[Any]) -> Any:
+    """The pieces of one column; as text where they differ in type."""
+    import pyarrow as pa
+
+    types = {part.type for part in parts if not pa.types.is_null(part.type)}
+    if len(types) > 1:
+        parts = [_as_text(part) for part in parts]
+        types = {pa.string()}
+    kind = types.pop() if types else pa.string()
+    return pa.chunked_array([part.cast(kind) for part in parts]).combine_chunks()

@@ -1,0 +1,92 @@
+"""Batch: rows on their way through prepare, and beside each what prepare decides by. No verb looks at the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from llmops.core.protocols import Row, Rows, Task
+from llmops.fields.kind import Keys
+from llmops.records.twins import input_keys, twin_keys
+
+Objects = np.ndarray[Any, np.dtype[np.object_]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+FIELDS = ("keys", "twins", "labels", "votes", "groups", "moments")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows, and arrays of their length: `keys`, by which their inputs are equal and from which their split is hashed;
+    `twins`, by which they say the same altogether; `labels` where a class is predicted; `votes`, the rows that each
+    stands for; `groups` and `moments` where the split goes by them."""
+
+    rows: Rows
+    keys: Keys
+    twins: Keys
+    votes: Ints
+    labels: Objects | None = None
+    groups: Objects | None = None
+    moments: Objects | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, places: Ints | Sequence[int]) -> Self:
+        """The rows at these places, in this order."""
+        at = np.asarray(places, np.int64)
+        return replace(self, rows=self.rows.take(at), **{name: _at(getattr(self, name), at) for name in FIELDS})
+
+    def where(self, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Self:
+        """The rows of a mask."""
+        return self if kept.all() else self.take(np.flatnonzero(kept))
+
+    def joined(self, *others: Self) -> Self:
+        """These rows and, after them, others."""
+        parts = [part for part in (self, *others) if len(part)]
+        if len(parts) < 2:
+            return parts[0] if parts else self
+        arrays = {name: _end_to_end([getattr(part, name) for part in parts]) for name in FIELDS}
+        return replace(self, rows=parts[0].rows.joined([part.rows for part in parts[1:]]), **arrays)
+
+    def row(self, place: int) -> Row:
+        """One row as a mapping."""
+        return self.rows.row(place)
+
+    def origin(self, place: int) -> str:
+        """Where a row came from: "file:line"."""
+        return str(self.rows.take([place]).values("origin")[0])
+
+
+def _at(values: Any, places: Ints) -> Any:
+    return None if values is None else values[places]
+
+
+def _end_to_end(parts: list[Any]) -> Any:
+    """Arrays one after the other; where a part has none, its rows have None there."""
+    if all(part is None for part in parts):
+        return None
+    return np.concatenate([part for part in parts if part is not None])
+
+
+def batch_of(task: Task, section: Any, rows: Rows, group: bool = False, time: bool = False) -> Batch:
+    """Rows as a batch; `group` and `time` say that rows carry these."""
+    keys = input_keys(task, section, rows)
+    labels = _objects(rows.values("label")) if task.predicts(section) == "class" else None
+    return Batch(
+        rows=rows,
+        keys=keys,
+        twins=twin_keys(rows, keys),
+        votes=np.ones(len(rows), np.int64),
+        labels=labels,
+        groups=_objects(rows.values("group")) if group else None,
+        moments=_objects(rows.values("time")) if time else None,
+    )
+
+
+def _objects(values: Sequence[Any]) -> Objects:
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made
