@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from llmops.core.errors import DataError
+from llmops.core.threads import cores
+
+__all__ = ["MODEL", "cores", "open_session"]
 
 MODEL = "model.onnx"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def open_session(path: Path, threads: int) -> Any:

@@ -1,4 +1,5 @@
-"""How threads of a computation wait for each other: soon asleep, so that two processes on a machine share it fairly."""
+"""Threads of a computation: how many there may be, and how they wait for each other: soon asleep, so that two processes
+on a machine share it fairly."""
 
 from __future__ import annotations
 
@@ -14,3 +15,10 @@ def wait_asleep() -> None:
     """Set `WAITING` for this process and those it starts, unless a user has said otherwise; before torch is loaded."""
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

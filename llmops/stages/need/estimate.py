@@ -50,7 +50,8 @@ def largest_batch(tune: Any, train: Any) -> Section | None:
     """The train section with the largest batch that tune may try, when that is more than the config's own."""
     axis = tune.space.get("batch_size") if tune is not None else None
     sizes = [] if axis is None else [int(size) for size in axis.log or axis.uniform or axis.choice if size != "auto"]
-    own = 0 if train.batch_size == "auto" else train.batch_size
+    own = getattr(train, "batch_size", "auto")
+    own = 0 if own == "auto" else own
     return train.model_copy(update={"batch_size": max(sizes)}) if max(sizes, default=0) > own else None
 
 

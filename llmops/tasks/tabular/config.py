@@ -45,7 +45,7 @@ class TabularSection(Section):
     metric: Literal["auto", "roc_auc", "average_precision", "log_loss", "accuracy", "f1_macro", "rmse", "mae", "r2"] = (
         "auto"
     )
-    """What models are compared by (scikit-learn's names; roc_auc of more than two classes is the mean of one against the
+    """What models are compared by (scikit-learn's names; roc_auc of more than two classes: the mean of one against the
     rest); auto: roc_auc for classes, rmse for a number."""
     coverage: float = Field(0.9, gt=0.5, lt=1)
     """Numbers: share of rows whose true value the answer's interval is to hold."""
@@ -116,6 +116,9 @@ class TreesSection(Section):
     """Share of rows that each tree is grown on."""
     l2: float = Field(1.0, ge=0, le=1e6)
     """L2 penalty on the leaves' values."""
+    extra: bool = False
+    """Split at thresholds drawn by chance (extremely randomised trees, Geurts et al. 2006): less exact, more different
+    from one another, which helps where rows are few."""
     patience: int = Field(50, ge=1, le=10_000)
     """Rounds without a better held-out loss after which boosting stops."""
 

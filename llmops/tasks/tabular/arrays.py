@@ -1,0 +1,60 @@
+"""A split of a table as arrays: what models see, what they are to say, and how much each row counts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmops.core.errors import DataError
+
+Floats = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """`x` float32 [rows, features] (NaN: missing); `y` class numbers (int64, -1: a class that training lacks) or
+    numbers (float64) [rows]; `weight` float32 [rows]."""
+
+    x: Floats
+    y: Floats
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, places: Floats) -> Arrays:
+        """The rows at these places."""
+        return Arrays(self.x[places], self.y[places], self.weight[places])
+
+    def joined(self, other: Arrays) -> Arrays:
+        """These rows and, after them, others."""
+        parts = zip((self.x, self.y, self.weight), (other.x, other.y, other.weight), strict=True)
+        return Arrays(*(np.concatenate(pair) for pair in parts))
+
+    def write(self, path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        named = {"x": self.x, "y": self.y, "weight": self.weight}
+        save_file({name: np.ascontiguousarray(values) for name, values in named.items()}, path)
+
+    @classmethod
+    def read(cls, dataset: Path, split: str) -> Arrays:
+        """A split of a data set. Raises DataError when it is missing or torn."""
+        from safetensors.numpy import load_file
+
+        path = dataset / f"{split}.safetensors"
+        try:
+            return cls(**load_file(path))
+        except Exception as error:  # safetensors raises kinds of its own
+            raise DataError(f"the data set cannot be read: {error}", str(path), "run prepare again") from error
+
+
+def read_labels(dataset: Path) -> list[str]:
+    """The classes in the order of the outputs, [negative, positive] of two; none where a number is predicted."""
+    path = dataset / "labels.json"
+    labels: list[str] = json.loads(path.read_bytes()) if path.exists() else []
+    return labels

@@ -1,0 +1,40 @@
+"""What raw answers are worth: figures of the task, whoever gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from llmops.tasks.tabular.calibration import apply
+from llmops.tasks.tabular.metrics import of_classes, of_numbers
+from llmops.tasks.tabular.settle import expected_cost, interval
+
+Floats = np.ndarray[Any, Any]
+
+
+def decided(probabilities: Floats, threshold: float | None) -> Floats:
+    """Class numbers [rows]: the likeliest of many, of two the event from the threshold on."""
+    if threshold is None or probabilities.shape[1] != 2:
+        return np.asarray(probabilities.argmax(axis=1))
+    return (probabilities[:, 1] >= threshold).astype(np.int64)
+
+
+def figures(
+    section: Any, settled: Mapping[str, Any], raw: Floats, truth: Floats, weight: Floats | None = None
+) -> dict[str, float]:
+    """All figures of raw answers [rows, outputs]; `settled` as settle.settle gives it, `section` the task's."""
+    if "interval" in settled:
+        bounds = interval(raw[:, 0], settled["interval"])
+        inside = (bounds[:, 0] <= truth) & (truth <= bounds[:, 1])
+        width = float(np.mean(bounds[:, 1] - bounds[:, 0]))
+        covered = float(np.average(inside, weights=weight))
+        return {**of_numbers(truth, raw[:, 0], weight), "interval_coverage": covered, "interval_width": width}
+    probabilities = apply(raw, settled["calibration"])
+    said = decided(probabilities, settled["threshold"])
+    found = of_classes(truth, probabilities, said, weight)
+    costs = getattr(section, "costs", None)
+    if costs is not None and probabilities.shape[1] == 2:
+        found["expected_cost"] = expected_cost(truth == 1, said == 1, costs, weight)
+    return found

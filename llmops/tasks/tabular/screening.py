@@ -1,0 +1,148 @@
+"""What must not be learnt from: columns that say nothing, that say what another says, that only tell rows apart, and
+columns that give the answer away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmops.core.errors import DataError
+from llmops.fields.config import FieldSection
+from llmops.fields.permutation import mid_ranks
+from llmops.tasks.tabular.categories import TargetMeans
+
+Columns = Mapping[str, np.ndarray[Any, Any]]
+SAMPLED = 50_000
+LEAK, SUSPECT = 0.99, 0.95
+"""Areas under the ROC curve of a single column from which it gives the answer away, or deserves a word."""
+NUMBER_LEAK = 0.999
+"""The same for a number that is predicted: the share of its ranks' variance that one column explains."""
+FEWEST, FEWEST_EVENTS = 50, 10
+"""Rows and rows of the rarer class below which nothing is called a leak: so few may be told apart by chance."""
+DISTINCT = 0.95
+"""Share of different values from which a category tells rows apart and says nothing about others."""
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Columns that are left out, each with the reason; and how well each other column alone tells the target."""
+
+    left_out: dict[str, str]
+    alone: dict[str, float]
+
+    @property
+    def suspects(self) -> list[str]:
+        """Columns that tell nearly all."""
+        return [name for name, area in self.alone.items() if area >= SUSPECT]
+
+
+def screen(
+    columns: Columns, fields: Mapping[str, FieldSection], target: np.ndarray[Any, Any], classes: int, origin: str
+) -> Screened:
+    """Look at the training rows. Raises DataError for a column that gives the answer away; `origin` is where the target
+    stands."""
+    step = max(1, len(target) // SAMPLED)
+    sample = {name: values[::step] for name, values in columns.items()}
+    aims = target[::step]
+    learnt = [name for name, section in fields.items() if section.learn and section.kind != "id"]
+    left_out: dict[str, str] = {}
+    for place, name in enumerate(learnt):
+        earlier = [other for other in learnt[:place] if other not in left_out]
+        reason = _useless(name, sample, fields[name], earlier)
+        if reason:
+            left_out[name] = reason
+    kept = [name for name in learnt if name not in left_out]
+    alone = {name: tells(sample[name], aims, classes) for name in kept}
+    _refuse_leaks(alone, aims, classes, origin)
+    return Screened(left_out, alone)
+
+
+def _useless(name: str, columns: Columns, section: FieldSection, earlier: Sequence[str]) -> str:
+    values = columns[name]
+    codes = coded(values)
+    distinct = int(codes.max(initial=-1)) + 1
+    if distinct < 2:
+        return "one value in all rows"
+    if section.kind == "category" and distinct > DISTINCT * len(values) and len(values) >= FEWEST:
+        return "nearly every row has a value of its own"
+    if section.kind == "number" and _counts_up(values):
+        return "counts the rows"
+    for other in earlier:
+        if len(codes) == len(columns[other]) and np.array_equal(codes, coded(columns[other])):
+            return f"says the same as {other}"
+    return ""
+
+
+def coded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Values as numbers in the order in which they turn up, missing ones as one value; int64 [rows]."""
+    number: dict[Any, int] = {}
+    plain = [None if isinstance(value, float) and value != value else value for value in values.tolist()]
+    return np.fromiter((number.setdefault(value, len(number)) for value in plain), np.int64, len(plain))
+
+
+def _counts_up(values: np.ndarray[Any, Any]) -> bool:
+    steps = np.diff(values)
+    return len(values) >= FEWEST and bool(
+        np.all(values == np.round(values)) and np.all(steps > 0) and np.ptp(steps) == 0
+    )
+
+
+def tells(values: np.ndarray[Any, Any], target: np.ndarray[Any, Any], classes: int) -> float:
+    """How well a column alone tells the target: the area under the ROC curve (of two classes, or the mean of one class
+    against the rest), or for a number the squared rank correlation."""
+    scores = _scores(values, target, classes)
+    if not classes:
+        return max(_correlation(score, target) for score in scores)
+    areas = []
+    for number in range(1 if classes == 2 else 0, classes):
+        event = target == number
+        if 0 < event.sum() < len(event):
+            columns = _scores(values, event.astype(np.int64), 2) if classes > 2 else scores
+            areas.append(max(max(area, 1 - area) for area in (_area(score, event) for score in columns)))
+    return float(np.mean(areas)) if areas else 0.5
+
+
+def _scores(values: np.ndarray[Any, Any], target: np.ndarray[Any, Any], classes: int) -> list[np.ndarray[Any, Any]]:
+    """A column as scores: a number, and whether it is missing; of a category the mean of the target in other rows."""
+    if values.dtype == object:
+        means = TargetMeans.fit(values, target, classes)
+        out = np.zeros((len(values), len(means.overall) + 1), np.float32)
+        means.fill_apart(out, values, target, classes, seed=0)
+        return list(out[:, : max(1, len(means.overall))].T.astype(float))
+    missing = np.isnan(values)
+    filled = np.where(missing, np.nanmin(values) - 1 if not missing.all() else 0.0, values)
+    return [filled, missing.astype(float)]
+
+
+def _area(scores: np.ndarray[Any, Any], event: np.ndarray[Any, Any]) -> float:
+    ranks = mid_ranks(scores[:, None])[:, 0]
+    events, others = int(event.sum()), int((~event).sum())
+    return float((ranks[event].sum() - events * (events + 1) / 2) / (events * others))
+
+
+def _correlation(scores: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> float:
+    if np.ptp(scores) == 0 or np.ptp(target) == 0:
+        return 0.0
+    ranks = mid_ranks(np.stack([scores, target], 1).astype(float))
+    return float(np.corrcoef(ranks.T)[0, 1] ** 2)
+
+
+def _refuse_leaks(alone: Mapping[str, float], target: np.ndarray[Any, Any], classes: int, origin: str) -> None:
+    rarer = int(np.bincount(target).min()) if classes else len(target)
+    if len(target) < FEWEST or rarer < FEWEST_EVENTS:
+        return
+    limit = LEAK if classes else NUMBER_LEAK
+    leaks = {name: told for name, told in alone.items() if told > limit}
+    if not leaks:
+        return
+    figure = "ROC AUC" if classes else "squared rank correlation"
+    named = ", ".join(f"`{name}` ({figure} {told:.3f})" for name, told in leaks.items())
+    raise DataError(
+        f"{named} alone {'gives' if len(leaks) == 1 else 'give'} the answer away: such a column is usually filled in "
+        "after the outcome is known, and a request won't have it.",
+        where=origin,
+        do="take it out of `task.fields` (or write `learn: false`); if it really is known beforehand, a rule is enough",
+    )
