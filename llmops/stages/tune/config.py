@@ -36,7 +36,7 @@ class TuneSection(Section):
     """`tune:` the search for better settings; absent: no search."""
 
     space: dict[str, Axis] = Field(min_length=1)
-    """Settings of `train:` and the values they may take."""
+    """Settings of `train:` and the values they may take; those of a block within it with a dot: `trees.leaves`."""
     trials: int = Field(10, ge=1, le=10_000)
     """Trials at most, the trained model's own settings (the first) included."""
     seconds: float | None = Field(None, gt=0)

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from llmops.core.section import Section
 from llmops.stages.tune.config import TuneSection
-from llmops.stages.tune.space import Picks, Space, grid, number_kind
+from llmops.stages.tune.space import Picks, Space, annotation_of, grid, number_kind
 
 
 class SeededSampler(BaseSampler):
@@ -94,7 +94,7 @@ def distributions(space: Space, train: type[Section]) -> dict[str, BaseDistribut
         span = axis.log or axis.uniform
         if span is None:
             made[name] = optuna_distributions.CategoricalDistribution(tuple(range(len(axis.choice or []))))
-        elif number_kind(train.model_fields[name].annotation) is int:
+        elif number_kind(annotation_of(train, name)) is int:
             made[name] = optuna_distributions.IntDistribution(int(span[0]), int(span[1]), log=axis.log is not None)
         else:
             made[name] = optuna_distributions.FloatDistribution(*span, log=axis.log is not None)

@@ -1,4 +1,7 @@
-"""The search space: check its axes against the fields of `train:`, and turn a trial's choices into a train section."""
+"""The search space: check its axes against the fields of `train:`, and turn a trial's choices into a train section.
+
+An axis of a block within the block is dotted: `trees.leaves`.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,14 @@ def mistakes(space: Space, train: Section, encoding: Collection[str]) -> list[Mi
 
 def _axis_mistakes(name: str, axis: Axis, train: Section, encoding: Collection[str]) -> list[Mistake]:
     where = f"tune.space.{name}"
-    fields = type(train).model_fields
-    if name not in fields:
-        near = difflib.get_close_matches(name, [f for f in fields if f not in encoding], n=1)
+    if (annotation := annotation_of(type(train), name)) is None:
+        near = difflib.get_close_matches(name, [one for one in names(type(train)) if one not in encoding], n=1)
         do = f"did you mean `{near[0]}`?  See: llmops explain train" if near else "see: llmops explain train"
         return [Mistake(f"`{name}` is not a setting of `train`.", where, do=do)]
-    if name == "model" or name in encoding:
+    if name.partition(".")[0] in encoding:
         do = "leave it out of the space; to compare models, make one run for each: llmops compare"
         return [Mistake(f"`{name}` decides how the data set is encoded, so tune cannot vary it.", where, do=do)]
-    kind = number_kind(fields[name].annotation)
+    kind = number_kind(annotation)
     span = axis.log or axis.uniform
     if span is not None and kind is None:
         return [Mistake(f"`{name}` is not a number, so it has no range.", where, do="list its values: `choice: [..]`")]
@@ -63,6 +65,41 @@ def _value_mistake(name: str, value: Any, kind: type | None, train: Section, whe
     return None
 
 
+def names(train: type[Section]) -> list[str]:
+    """The settings of a block, those of the blocks within it dotted."""
+    found: list[str] = []
+    for name, field in train.model_fields.items():
+        inner = block_of(field.annotation)
+        found += [name] if inner is None else [f"{name}.{one}" for one in names(inner)]
+    return found
+
+
+def annotation_of(train: type[Section], name: str) -> Any | None:
+    """The annotation of a setting, dotted where it lies in a block within the block; None where there is none."""
+    first, _, rest = name.partition(".")
+    if first not in train.model_fields:
+        return None
+    annotation = train.model_fields[first].annotation
+    if not rest:
+        return annotation
+    inner = block_of(annotation)
+    return annotation_of(inner, rest) if inner is not None else None
+
+
+def value_of(train: Section, name: str) -> Any:
+    """The value of a setting, dotted where it lies in a block within the block; None where that block is absent."""
+    value: Any = train
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def block_of(annotation: Any) -> type[Section] | None:
+    """The block that a field of this annotation holds, if any."""
+    kinds = [annotation, *get_args(annotation)]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
 def number_kind(annotation: Any) -> type | None:
     """`int` or `float` when a field of this annotation holds a number (or None), else None."""
     kinds = set(get_args(annotation)) or {annotation}
@@ -73,8 +110,18 @@ def number_kind(annotation: Any) -> type | None:
 
 
 def with_settings(train: Section, settings: Mapping[str, Any]) -> Section:
-    """The train section with some settings changed; raises pydantic's ValidationError on a bad value."""
-    return type(train).model_validate({**train.plain(), **settings})
+    """The train section with some settings (dotted ones too) changed; raises pydantic's ValidationError on a bad
+    value."""
+    return type(train).model_validate(merged(train.plain(), settings))
+
+
+def merged(plain: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings with some changed, those with a dot in the blocks within."""
+    found = dict(plain)
+    for name, value in settings.items():
+        first, _, rest = name.partition(".")
+        found[first] = merged(found.get(first) or {}, {rest: value}) if rest else value
+    return found
 
 
 def settings(space: Space, picks: Picks) -> dict[str, Any]:
@@ -86,7 +133,7 @@ def own_picks(space: Space, train: Section) -> Picks:
     """The picks that the config's own settings stand for; those that lie outside the space are left out."""
     picks: Picks = {}
     for name, axis in space.items():
-        value = getattr(train, name)
+        value = value_of(train, name)
         plain = value.plain() if isinstance(value, Section) else value
         span = axis.log or axis.uniform
         if span is not None and isinstance(value, int | float) and span[0] <= value <= span[1]:
@@ -98,9 +145,7 @@ def own_picks(space: Space, train: Section) -> Picks:
 
 def grid(space: Space, train: type[Section], points: int) -> list[Picks]:
     """Every combination of the axes' values; `log` and `uniform` axes have `points` of them, evenly spread."""
-    columns = [
-        _grid_axis(axis, number_kind(train.model_fields[name].annotation), points) for name, axis in space.items()
-    ]
+    columns = [_grid_axis(axis, number_kind(annotation_of(train, name)), points) for name, axis in space.items()]
     return [dict(zip(space, row, strict=True)) for row in product(*columns)]
 
 

@@ -12,7 +12,7 @@ from llmops.core.report import Curve, Number, Report, Table
 from llmops.core.run import link_or_copy
 from llmops.core.section import Section
 from llmops.stages.tune.config import TuneSection
-from llmops.stages.tune.space import mistakes
+from llmops.stages.tune.space import merged, mistakes, value_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -90,7 +90,7 @@ def table(search: Search, trials: list[FrozenTrial]) -> Table:
     axes = list(search.tune.space)
     rows: list[list[Number]] = []
     for trial in trials:
-        shown = [_shown(getattr(search.section(trial), axis)) for axis in axes]
+        shown = [_shown(value_of(search.section(trial), axis)) for axis in axes]
         state = STATES[trial.state.name]
         note = trial.user_attrs.get("note", "")
         reached = max(trial.intermediate_values.values(), key=search.goodness, default=None)
@@ -113,14 +113,19 @@ def best_so_far(search: Search, trials: list[FrozenTrial]) -> Curve:
 
 
 def epochs_saved(search: Search, trial: FrozenTrial) -> int:
-    """Epochs that a stopped trial was spared."""
+    """Epochs that a stopped trial was spared; 0 where the settings don't say how many there would have been."""
     planned: int = getattr(search.section(trial), "epochs", 0)
     return max(planned - int(trial.user_attrs["epochs"]), 0)
 
 
 def as_yaml(settings: dict[str, Any]) -> str:
     """Settings as they stand in the YAML, on one line."""
-    return "train: {" + ", ".join(f"{name}: {value}" for name, value in settings.items()) + "}"
+    return f"train: {_flow(merged({}, settings))}"
+
+
+def _flow(settings: dict[str, Any]) -> str:
+    told = {name: _flow(v) if isinstance(v, dict) else "null" if v is None else v for name, v in settings.items()}
+    return "{" + ", ".join(f"{name}: {value}" for name, value in told.items()) + "}"
 
 
 def _shown(value: Any) -> Number:

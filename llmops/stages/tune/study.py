@@ -193,12 +193,14 @@ class Search:
 
 
 class Watch:
-    """A trial's listener: records the metric after each epoch and stops the training when it is hopeless or late."""
+    """A trial's listener: records the metric after each epoch and stops the training when it is hopeless or late.
+
+    A training whose settings name no epochs goes in parts (a table's folds), and tells of each but the last."""
 
     def __init__(self, search: Search, trial: Trial, train: Section) -> None:
         self._search = search
         self._trial = trial
-        self._planned: int = getattr(train, "epochs", 0)
+        self._planned: int | None = getattr(train, "epochs", None)
         self._values = dict(search.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         self._earlier = [
             {epoch: search.goodness(value) for epoch, value in other.intermediate_values.items()}
@@ -211,14 +213,24 @@ class Watch:
             self._values[epoch] = float(metrics[search.metric.name])
             self._trial.report(self._values[epoch], epoch)
         seen = {e: search.goodness(value) for e, value in self._values.items() if e <= epoch}
-        if epoch < self._planned and hopeless(search.tune.pruner, seen, self._earlier):
-            self._trial.set_user_attr("epochs", epoch)
-            self._trial.set_user_attr("stopped", f"after epoch {epoch} of {self._planned}")
-            return True
-        if search.late():
-            self._trial.set_user_attr("late", f"out of time after epoch {epoch} of {self._planned}")
-            return True
-        return False
+        last = self._planned is not None and epoch >= self._planned
+        if not last and hopeless(search.tune.pruner, seen, self._earlier):
+            return self._stop(epoch, f"after epoch {epoch}{self._of()}")
+        if not search.late():
+            return False
+        note = f"out of time after epoch {epoch}{self._of()}"
+        if self._planned is None:  # of a training in parts, what stands so far is no figure of the whole
+            return self._stop(epoch, note)
+        self._trial.set_user_attr("late", note)
+        return True
+
+    def _stop(self, epoch: int, note: str) -> bool:
+        self._trial.set_user_attr("epochs", epoch)
+        self._trial.set_user_attr("stopped", note)
+        return True
+
+    def _of(self) -> str:
+        return "" if self._planned is None else f" of {self._planned}"
 
 
 def as_trained(train: Section, told: dict[str, Any]) -> Section:
