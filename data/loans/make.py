@@ -98,7 +98,7 @@ def draw(world: World, start: np.datetime64, days: int, rows: int, rng: np.rando
     hidden = rng.random(rows) < np.where(employment == "self-employed", 0.55, 0.03)
     return {
         "granted": granted,
-        "customer_since": granted - np.minimum(rng.exponential(5 * 365, rows), (age - 16) * 365).astype("timedelta64[D]"),
+        "customer_since": granted - _days_known(age, rng),
         "sex": sex,
         "age": age,
         "region": choose(rng, REGIONS, rows),
@@ -112,6 +112,11 @@ def draw(world: World, start: np.datetime64, days: int, rows: int, rng: np.rando
         "months": months.astype(float),
         "note": _notes(rng, rows),
     }  # fmt: skip
+
+
+def _days_known(age: Array, rng: np.random.Generator) -> Array:
+    """For how long the bank knows them."""
+    return np.minimum(rng.exponential(5 * 365, len(age)), (age - 16) * 365).astype("timedelta64[D]")
 
 
 def _ages(employment: Array, younger: float, rng: np.random.Generator) -> Array:

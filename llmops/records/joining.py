@@ -14,7 +14,7 @@ from llmops.fields.config import FieldSection
 from llmops.fields.kind import Kind
 from llmops.fields.rows import NOTES, Columned, noted
 from llmops.records.columns import ColumnReading, read_columns
-from llmops.records.config import SourceSection
+from llmops.records.config import SourceSection, shown
 from llmops.records.readers import read
 
 
@@ -42,7 +42,7 @@ def unjoined(sources: Sequence[SourceSection], root: Path, kinds: Mapping[str, K
     tables are there, and for a key that stands twice."""
     joined = [source for source in sources if source.join is not None]
     if joined and len(joined) == len(sources):
-        raise DataError("there is no table to join to.", joined[0].path, "leave `join` out of the first source")
+        raise DataError("there is no table to join to.", shown(joined[0]), "leave `join` out of the first source")
     first = {name for source in sources if source.join is None for name in read(source, root, ()).columns or kinds}
     found = Beside()
     ident = kind_of(FieldSection(kind="id"))

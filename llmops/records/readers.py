@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmops.core.errors import DataError
-from llmops.records.config import SourceSection, as_source
+from llmops.records.config import SourceSection, as_source, is_database
 from llmops.records.csvreader import read_csv
 from llmops.records.folderreader import read_folder
 from llmops.records.jsonlreader import read_jsonl
 from llmops.records.jsonreader import read_json
 from llmops.records.plaintext import read_text
 from llmops.records.reading import Reading
+from llmops.records.sqlreader import read_sql
 from llmops.records.tablereader import HUB, is_saved_dataset, read_dataset, read_parquet
 from llmops.records.textfiles import must_be_file
 
@@ -30,9 +31,9 @@ PLAIN = {".txt", ".text", ".md"}
 
 
 def source_path(source: str | SourceSection, root: Path) -> Path | None:
-    """The file or folder of a source, absolute; None for a data set on the hub."""
+    """The file or folder of a source, absolute; None for a data set on the hub and for a database."""
     path = as_source(source).path
-    return None if path.startswith(HUB) else (root / Path(path).expanduser()).resolve()
+    return None if path.startswith(HUB) or is_database(source) else (root / Path(path).expanduser()).resolve()
 
 
 def read(source: str | SourceSection, root: Path, columns: tuple[str, ...] = ("text", "label")) -> Reading:
@@ -44,6 +45,8 @@ def read(source: str | SourceSection, root: Path, columns: tuple[str, ...] = ("t
     MachineError when the library for it is not installed.
     """
     source = as_source(source)
+    if is_database(source):
+        return read_sql(source, root)
     path = source_path(source, root)
     form = _format(source, path, columns)
     if form == "hf":
