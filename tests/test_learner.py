@@ -16,8 +16,6 @@ from llmops.engine.ragged import Ragged
 from llmops.nets.tokenizer import pretrained_tokenizer
 from llmops.tasks import find
 from llmops.tasks.text_classification.calibration import (
-    abstention,
-    choose_threshold,
     fit_temperature,
     negative_log_likelihood,
     softmax,
@@ -119,26 +117,6 @@ def test_temperature_undoes_overconfidence() -> None:
     best = fit_temperature(logits, labels)
     assert negative_log_likelihood(logits, labels, best) <= negative_log_likelihood(logits, labels, best * 1.1)
     assert fit_temperature(logits, np.full(4000, -1)) == 1.0
-
-
-def test_the_threshold_parts_inside_from_outside() -> None:
-    sure, unsure = [0.9, 0.05, 0.05], [0.4, 0.3, 0.3]
-    probabilities = np.array([sure] * 8 + [unsure] * 4 + [sure])
-    labels = np.array([0] * 8 + [-1] * 5)
-    threshold = choose_threshold(probabilities, labels)
-    assert 0.4 < threshold < 0.9
-    assert abstention(probabilities, labels, threshold) == {
-        "outside_recall": 0.8,
-        "coverage": 1.0,
-        "answered_accuracy": 1.0,
-    }
-
-
-def test_without_outside_rows_98_percent_of_the_right_answers_stay() -> None:
-    best = np.linspace(0.5, 1.0, 1000)
-    probabilities, labels = np.stack([best, 1 - best], 1), np.zeros(1000, np.int64)
-    threshold = choose_threshold(probabilities, labels)
-    assert (best >= threshold).mean() == pytest.approx(0.98, abs=0.002)
 
 
 def trained(folder: Path, seed: int = 1, **changes: object) -> tuple[TextClassifier, Path, dict[str, object]]:

@@ -45,6 +45,10 @@ class TextClassification(TextTask):
         """What models are compared by: the one that `task.metric` names."""
         return Metric(section.metric)
 
+    def preparing(self, section: TextClassificationSection) -> dict[str, Any]:
+        """All but when to abstain, which is chosen after the training."""
+        return {name: value for name, value in section.plain().items() if name != "abstain"}
+
     def columns(self, section: TextClassificationSection) -> tuple[str, ...]:
         """Text and label."""
         return section.text, section.label
@@ -117,10 +121,10 @@ class TextClassification(TextTask):
     def calibrate(
         self, section: TextClassificationSection, dataset: Path, measured: Measured
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Temperature and threshold, fitted on the candidate's validation logits, and what they do; see assess.py."""
+        """Temperature, and how and when to abstain, fitted on the candidate's validation logits; see assess.py."""
         from llmops.tasks.text_classification.assess import calibrate
 
-        return calibrate(dataset, measured.answers)
+        return calibrate(section.abstain, dataset, measured.answers)
 
     def prove(
         self,

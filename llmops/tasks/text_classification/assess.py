@@ -1,4 +1,4 @@
-"""What raw answers are worth: metrics, agreement with another model, temperature and threshold. No torch here."""
+"""What raw answers are worth: metrics, agreement with another model, temperature and abstaining. No torch here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from llmops.engine.ragged import Ragged
-from llmops.tasks.text_classification.calibration import abstention, choose_threshold, fit_temperature, softmax
+from llmops.tasks.text_classification.abstention import Wish, choose, sure
+from llmops.tasks.text_classification.calibration import fit_temperature
 from llmops.tasks.text_classification.metrics import scores
+from llmops.tasks.text_classification.tradeoff import figures, parting
 
 
 def truth(dataset: Path, split: str) -> np.ndarray[Any, Any]:
@@ -33,11 +35,20 @@ def agreement(dataset: Path, split: str, logits: np.ndarray[Any, Any], others: n
     return float(same[inside].mean()) if inside.any() else float(same.mean())
 
 
-def calibrate(dataset: Path, logits: np.ndarray[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fitted on the validation split's logits: ({"temperature", "threshold"}, what the threshold does there:
-    {"outside_recall", "coverage", "answered_accuracy"})."""
+def calibrate(wish: Wish, dataset: Path, logits: np.ndarray[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fitted on the validation split's logits: ({"temperature", "detector", "threshold"}, what they do there).
+
+    `wish` is the config's `task.abstain`. What they do: {"outside_recall", "coverage", "answered_accuracy",
+    "outside_auroc" (how well the detector parts rows of a class from rows of none; 0.5 is chance), and, where the wish
+    cannot be had, "abstain_note", a warning}.
+    """
     labels = truth(dataset, "valid")
     temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits, temperature)
-    threshold = choose_threshold(probabilities, labels)
-    return {"temperature": temperature, "threshold": threshold}, dict(abstention(probabilities, labels, threshold))
+    chosen = choose(wish, logits, labels, temperature)
+    rows = sure(chosen.detector, logits, labels, temperature)
+    does: dict[str, Any] = {
+        **figures(rows, chosen.threshold),
+        "outside_auroc": parting(rows),
+        **({"abstain_note": chosen.note} if chosen.note else {}),
+    }
+    return {"temperature": temperature, "detector": chosen.detector, "threshold": chosen.threshold}, does

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, StrictStr
+from pydantic import AfterValidator, Field, StrictStr, model_validator
 from tokenizers import Tokenizer
 
 from llmops.core.errors import DataError
@@ -16,6 +16,7 @@ from llmops.core.protocols import Arrays
 from llmops.core.section import Section
 from llmops.fields.cleaning import cleaner
 from llmops.tasks.text_classification.calibration import softmax
+from llmops.tasks.text_classification.detectors import Detector, certainty
 
 ALTERNATIVES = 3
 DECIMALS = 6
@@ -51,9 +52,12 @@ class TextResponse(Section):
     best: str
     """The likeliest label, also when the model abstains."""
     probability: float
-    """Calibrated probability of `best`."""
+    """Calibrated probability that `best` is right, for a text that belongs to one of the labels."""
+    certainty: float
+    """What abstaining goes by: `probability`, or another measure that told foreign texts apart better on validation
+    (`detector` in the bundle's settings); it may be any number."""
     abstained: bool
-    """Whether `probability` lies below the threshold that validation chose."""
+    """The model is not sure enough and gives no label: `certainty` lies below the threshold that validation chose."""
     alternatives: list[Alternative]
     """The next likeliest labels, three at most."""
 
@@ -67,8 +71,16 @@ class TextSettings(Section):
     """Longer texts are cut here, as in training."""
     temperature: float = Field(1.0, gt=0)
     """Logits are divided by it before the softmax (Guo et al. 2017)."""
-    threshold: float = Field(0.0, ge=0, le=1)
-    """The server abstains when the best label's probability is below it."""
+    detector: Detector = "probability"
+    """What abstaining goes by; see detectors.py. Bundles of before know only the largest probability."""
+    threshold: float = 0.0
+    """The server abstains when the detector's certainty is below it; probability and 0: never."""
+
+    @model_validator(mode="after")
+    def _threshold_fits(self) -> TextSettings:
+        if self.detector != "energy" and not 0 <= self.threshold <= 1:
+            raise ValueError(f"`threshold` of {self.detector} is a number from 0 to 1")
+        return self
 
 
 class TextCodec:
@@ -85,7 +97,8 @@ class TextCodec:
         try:
             manifest = json.loads((bundle / "bundle.json").read_bytes())
             settings = TextSettings.model_validate(manifest["settings"])
-            self.labels, self.temperature, self.threshold = settings.labels, settings.temperature, settings.threshold
+            self.labels, self.temperature = settings.labels, settings.temperature
+            self.detector, self.threshold = settings.detector, settings.threshold
             self.clean = cleaner(manifest["cleaning"])
             self.tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
             self.tokenizer.no_padding()
@@ -118,16 +131,17 @@ class TextCodec:
 
     def decode(self, arrays: Sequence[Any], requests: Sequence[TextRequest]) -> list[TextResponse]:
         """Responses from logits, float32 [batch, classes]."""
-        return [self._response(row) for row in softmax(arrays[0], self.temperature)]
+        sure = certainty(self.detector, arrays[0], self.temperature)
+        return [self._response(*row) for row in zip(softmax(arrays[0], self.temperature), sure, strict=True)]
 
-    def _response(self, row: np.ndarray[Any, Any]) -> TextResponse:
+    def _response(self, row: np.ndarray[Any, Any], sure: float) -> TextResponse:
         order = np.argsort(-row, kind="stable")[: ALTERNATIVES + 1]
         ranked = [
             Alternative(label=self.labels[index], probability=round(float(row[index]), DECIMALS)) for index in order
         ]
         best = ranked[0]
-        abstained = bool(row[order[0]] < self.threshold)
+        abstained = bool(sure < self.threshold)
         return TextResponse(
             label=None if abstained else best.label, best=best.label, probability=best.probability,
-            abstained=abstained, alternatives=ranked[1:],
+            certainty=round(float(sure), DECIMALS), abstained=abstained, alternatives=ranked[1:],
         )  # fmt: skip

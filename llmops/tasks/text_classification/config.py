@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,66 @@ class UpdateSection(Section):
     """Both answers are softened by it before they are compared (Hinton et al. 2015)."""
 
 
+class CostOfAnswers(Section):
+    """What mistakes cost, in any unit; a right answer, and a question of no class that is kept back, cost nothing. The
+    threshold is the one that would have cost least on the validation rows, so these should hold as many questions of no
+    class as customers send."""
+
+    wrong: float = Field(5.0, ge=0)
+    """A wrong answer to a question that belongs to a class."""
+    withheld: float = Field(1.0, gt=0)
+    """A question that belongs to a class and gets no answer: a person must look."""
+    outside: float | None = Field(None, ge=0)
+    """An answer to a question that belongs to no class; absent: as much as a wrong one."""
+
+    @model_validator(mode="after")
+    def _costs_something(self) -> CostOfAnswers:
+        if not self.wrong and not self.outside:
+            raise ValueError("at least one of `wrong` and `outside` must cost something; else write `abstain: never`")
+        return self
+
+
+class AbstainSection(Section):
+    """When the server keeps its answer back (abstains), because it is not sure enough; a person can look then. Write
+    `never`, or exactly one of the others: `abstain: {coverage: 0.95}`. The threshold that gives it is chosen on
+    validation rows, so on other rows it holds nearly."""
+
+    never: Literal[True] | None = None
+    """Every question is answered; `abstain: never` for short."""
+    coverage: float | None = Field(None, gt=0, le=1)
+    """At least this share of the questions that belong to a class is answered; within that, as many questions of no
+    class as can be (without such rows: the least sure answers) are kept back."""
+    answered_accuracy: float | None = Field(None, gt=0, le=1)
+    """This share of the answers to questions that belong to a class is right; as many as can be are given."""
+    outside_recall: float | None = Field(None, gt=0, le=1)
+    """This share of the questions that belong to no class is kept back; needs rows with the label `outside`."""
+    cost: CostOfAnswers | None = None
+    """What mistakes cost, such as {wrong: 5, withheld: 1, outside: 5}; the cheapest threshold is taken."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """`abstain: never` means `abstain: {never: true}`."""
+        if value == "never":
+            return {"never": True}
+        if not isinstance(value, dict | AbstainSection):
+            raise ValueError("write `never`, or one wish such as {coverage: 0.95}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> AbstainSection:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"here stand {' and '.join(given)}" if given else "here stands none"
+            raise ValueError(f"write exactly one of {', '.join(type(self).model_fields)}; {found}")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        """The schema for editors knows the short form."""
+        return {"anyOf": [handler(schema), {"const": "never", "type": "string"}]}
+
+
 class TextClassificationSection(Section):
     """`task:` for text classification: which column is the text, which the label."""
 
@@ -48,11 +108,30 @@ class TextClassificationSection(Section):
     """Column with the label; one label a row."""
     outside: str | None = None
     """Label of rows that belong to no class (out of scope). They are not trained as a class: validation uses
-    them to choose the threshold below which the server abstains, the test set measures it."""
+    them to choose how and when the server abstains (keeps its answer back), the test set measures it."""
+    abstain: AbstainSection | None = None
+    """When the server keeps its answer back (abstains) because it is not sure enough, so that a person can look:
+    `never`, or one of {coverage: 0.95}, {answered_accuracy: 0.97}, {outside_recall: 0.9}, {cost: {wrong: 5, withheld:
+    1, outside: 5}}. Absent: 98 % of the right answers are given, and within that as many questions of no class as can
+    be (without rows `outside`: the least sure answers) are kept back. The report shows what other thresholds would do.
+    """
     metric: Literal["accuracy", "f1_macro", "f1_weighted", "balanced_accuracy"] = "accuracy"
     """What early stopping, tune and compress compare models by (scikit-learn's names)."""
     max_tokens: int = Field(128, ge=4, le=8192)
     """Longer texts are cut here; the report of prepare says how many were."""
+
+    @model_validator(mode="after")
+    def _knows_outside(self) -> TextClassificationSection:
+        wish = self.abstain
+        if self.outside is not None or wish is None:
+            return self
+        asked = "outside_recall" if wish.outside_recall is not None else "cost.outside"
+        if wish.outside_recall is not None or (wish.cost is not None and wish.cost.outside is not None):
+            raise ValueError(
+                f"`abstain: {asked}` needs rows that belong to no class: name their label with `outside`, or choose "
+                "`coverage` or `answered_accuracy`"
+            )
+        return self
 
 
 class TextTrainSection(FitSection):
@@ -122,3 +201,9 @@ class TextAcceptSection(AcceptSection):
     """Mean F1 over classes."""
     balanced_accuracy: Gate | None = None
     """Mean recall over classes."""
+    coverage: Gate | None = None
+    """Share of in-scope test rows that get an answer (the server does not abstain)."""
+    answered_accuracy: Gate | None = None
+    """Share of those answers that are right."""
+    outside_recall: Gate | None = None
+    """Share of test rows with the label `outside` from which the server abstains."""

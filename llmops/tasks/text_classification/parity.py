@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from llmops.core.report import Number
 from llmops.tasks.text_classification.asking import Answers
 from llmops.tasks.text_classification.baseline import read_rows
 from llmops.tasks.text_classification.calibration import softmax
+from llmops.tasks.text_classification.codec import TextSettings
+from llmops.tasks.text_classification.detectors import certainty
 from llmops.tasks.text_classification.metrics import scores
+from llmops.tasks.text_classification.tradeoff import Sure, figures
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ def held_out(dataset: Path) -> Rows:
     return rows if rows.examples else rows_of(dataset, "valid")
 
 
-def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperature: float) -> dict[str, Number]:
-    """Share of in-scope rows with the trained model's label, and the largest difference of a probability.
+def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], settings: TextSettings) -> dict[str, Number]:
+    """Share of in-scope rows with the trained model's label, largest difference of a probability, and share of all rows
+    on which the server abstains exactly where the trained model would with the same detector and threshold.
 
     `logits` float32 [rows, classes] are the trained model's; only the labels that a response names are compared.
     """
@@ -64,7 +68,7 @@ def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperatu
     served = [response["best"] for response in answers.responses]
     # Outside every class no label is right; there it counts whether the server abstains.
     counts = rows.truth >= 0 if (rows.truth >= 0).any() else np.ones(len(rows.truth), bool)
-    expected = softmax(logits, temperature)
+    expected = softmax(logits, settings.temperature)
     index = {label: number for number, label in enumerate(rows.labels)}
     worst = 0.0
     for row, response in zip(expected, answers.responses, strict=True):
@@ -74,24 +78,33 @@ def parity(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], temperatu
     return {
         "parity": float(np.mean([a == b for a, b, here in zip(trained, served, counts, strict=True) if here])),
         "probability_difference": float(worst),
+        "abstains_alike": float(np.mean(withheld(answers) == kept_back(logits, settings))),
     }
 
 
-def abstention(rows: Rows, answers: Answers) -> dict[str, Number]:
-    """Share of outside rows withheld, of in-scope rows answered, accuracy on the answered ones; None without rows."""
-    withheld = np.array([response["abstained"] for response in answers.responses])
-    outside = rows.truth < 0
-    answered = ~outside & ~withheld
+def kept_back(logits: np.ndarray[Any, Any], settings: TextSettings) -> np.ndarray[Any, Any]:
+    """Whether a bundle's settings abstain, bool [rows], from logits [rows, classes]."""
+    sure: np.ndarray[Any, Any] = certainty(settings.detector, logits, settings.temperature)
+    return sure < settings.threshold
+
+
+def withheld(answers: Answers) -> np.ndarray[Any, Any]:
+    """Whether the server abstained, bool [rows]."""
+    return np.array([response["abstained"] for response in answers.responses], bool)
+
+
+def as_sure(rows: Rows, answers: Answers) -> Sure:
+    """The server's answers as abstaining sees them."""
+    scores = np.array([response["certainty"] for response in answers.responses], np.float64)
     right = rows.numbers([response["best"] for response in answers.responses]) == rows.truth
-    return {
-        "outside_recall": _mean(withheld[outside]),
-        "coverage": _mean(~withheld[~outside]),
-        "answered_accuracy": _mean(right[answered]),
-    }
+    return Sure(scores, right, rows.truth < 0)
 
 
-def _mean(values: np.ndarray[Any, Any]) -> float | None:
-    return float(values.mean()) if len(values) else None
+def abstained(rows: Rows, answers: Answers) -> dict[str, Number]:
+    """Share of outside rows withheld, of in-scope rows answered, accuracy on the answered ones; None without rows."""
+    said = as_sure(rows, answers)
+    # by what the server did: a certainty is rounded on the wire, and may lie on the threshold
+    return figures(replace(said, scores=np.where(withheld(answers), 0.0, 1.0)), 0.5)
 
 
 def latency(answers: Answers) -> dict[str, Number]:

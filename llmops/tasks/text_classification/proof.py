@@ -17,7 +17,8 @@ from llmops.tasks.text_classification.asking import BATCH, Answers, ask
 from llmops.tasks.text_classification.codec import TextCodec, TextSettings
 from llmops.tasks.text_classification.measure import requests_of
 from llmops.tasks.text_classification.metrics import confused_pairs
-from llmops.tasks.text_classification.parity import Rows, abstention, held_out, latency, parity, rows_of
+from llmops.tasks.text_classification.parity import Rows, abstained, as_sure, held_out, latency, parity, rows_of
+from llmops.tasks.text_classification.tradeoff import choices, picture
 
 SHOWN_MISTAKES = 10
 
@@ -33,13 +34,16 @@ def prove(dataset: Path, bundle: Path, server: Server, learner: Learner, room: R
     with room.progress("asking the server", len(rows.examples)) as bar:
         answers = ask(server, rows.texts, TextCodec.one, TextCodec.many, bar.update)
     logits = learner.predict(dataset, rows.split)
-    settings = TextSettings.model_validate(json.loads((bundle / "bundle.json").read_bytes())["settings"])
+    manifest = json.loads((bundle / "bundle.json").read_bytes())
+    settings = TextSettings.model_validate(manifest["settings"])
     numbers = figures(rows, answers, logits, settings)
+    said = as_sure(rows, answers)
     return Proof(
         headline=headline(numbers),
         numbers=numbers,
-        tables=[mistakes(rows, served(answers))],
-        warnings=warnings(numbers),
+        tables=[mistakes(rows, served(answers)), choices(said, settings.threshold, f"the {rows.split} rows")],
+        curves=picture(said, f"the {rows.split} rows"),
+        warnings=warnings(numbers, manifest["metrics"].get("valid") or {}),
         lines=lines(rows, answers, logits),
         split=rows.split,
     )
@@ -72,8 +76,8 @@ def figures(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], settings
     scored = rows.scores(served(answers))
     numbers |= scored
     numbers["accuracy_trained"] = rows.scores([rows.labels[best] for best in logits.argmax(axis=1)])["accuracy"]
-    numbers |= parity(rows, answers, logits, settings.temperature) | abstention(rows, answers) | latency(answers)
-    numbers["threshold"] = settings.threshold
+    numbers |= parity(rows, answers, logits, settings) | abstained(rows, answers) | latency(answers)
+    numbers["detector"], numbers["threshold"] = settings.detector, settings.threshold
     numbers["accuracy_low"], numbers["accuracy_high"] = wilson(scored["accuracy"], inside)
     return numbers
 
@@ -84,16 +88,26 @@ def headline(numbers: Mapping[str, Any]) -> str:
     return (
         f"Through the real server: accuracy {n['accuracy']:.3f} (95 % interval {n['accuracy_low']:.3f} to "
         f"{n['accuracy_high']:.3f}) on {n['in_scope_rows']} rows, "
-        f"the trained model's label on {100 * n['parity']:.1f} %, "
+        f"the trained model's label on {100 * n['parity']:.1f} %, {told_abstention(n)}"
         f"p95 {n['latency_p95_ms']:.1f} ms"
     )
 
 
-def warnings(numbers: Mapping[str, Number]) -> list[str]:
-    """What deserves a person's eye."""
+def told_abstention(numbers: Mapping[str, Any]) -> str:
+    """What abstaining does, in words that need no explanation; empty where no row tells."""
+    if numbers["coverage"] is None:
+        return ""
+    caught = numbers["outside_recall"]
+    foreign = "" if caught is None else f" and on {100 * caught:.0f} % of those that no class fits"
+    return f"kept its answer back (abstained) on {100 * (1 - numbers['coverage']):.1f} % of these rows{foreign}, "
+
+
+def warnings(numbers: Mapping[str, Number], on_valid: Mapping[str, Any]) -> list[str]:
+    """What deserves a person's eye; `on_valid` is what the threshold did on validation, where it was chosen."""
+    said = [on_valid["abstain_note"]] if "abstain_note" in on_valid else []
     if numbers["outside_recall"] is None:
-        return ["no test row is out of scope, so nobody knows how many such texts the threshold catches"]
-    return []
+        said.append("no test row is out of scope, so nobody knows how many such texts the threshold catches")
+    return said
 
 
 def mistakes(rows: Rows, said: Sequence[str]) -> Table:
@@ -112,7 +126,8 @@ def lines(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any]) -> list[di
         {
             "id": example["id"], "true": example["label"], "best": response["best"],
             "trained": rows.labels[int(logits[place].argmax())], "probability": response["probability"],
-            "abstained": response["abstained"], "latency_ms": answers.latency_ms.get(place),
+            "certainty": response["certainty"], "abstained": response["abstained"],
+            "latency_ms": answers.latency_ms.get(place),
         }
         for place, (example, response) in enumerate(zip(rows.examples, answers.responses, strict=True))
     ]  # fmt: skip
