@@ -41,7 +41,8 @@ def page(tmp_path: Path) -> Iterator[Browser]:
 def corrections(folder: Path) -> list[tuple]:
     with sqlite3.connect(folder / "traffic.db") as log:
         found = log.execute(
-            "SELECT r.text, f.rating, f.correction FROM feedback f JOIN requests r ON r.id = f.request_id"
+            "SELECT COALESCE(r.request ->> 'text', r.request ->> 'question'), f.rating, f.correction"
+            " FROM feedback f JOIN requests r ON r.id = f.request_id"
         )
         rows = found.fetchall()
     log.close()

@@ -17,7 +17,8 @@ import pytest
 
 from llmops.core.errors import DataError, UsageError
 from llmops.records.traffic import TrafficLog, new_id
-from llmops.records.trafficreader import TrafficReader
+from llmops.records.trafficfile import CARRIED_OVER
+from llmops.records.trafficreader import Logged, TrafficReader
 
 ROOT = Path(__file__).parent.parent
 DAY_S = 86_400
@@ -25,7 +26,7 @@ DAY_S = 86_400
 
 def put(log: TrafficLog, text: str = "where is my parcel", **more: Any) -> str:
     fields = {
-        "version": 1, "text": text, "request": {"text": text}, "response": {"label": "parcel"}, "label": "parcel",
+        "version": 1, "request": {"text": text}, "response": {"label": "parcel"}, "label": "parcel",
         "probability": 0.9, "abstained": False, "latency_ms": 2.5, **more,
     }  # fmt: skip
     key = new_id()
@@ -41,6 +42,10 @@ def column(path: Path, sql: str) -> list[Any]:
         connection.close()
 
 
+def texts(rows: list[Logged]) -> list[str]:
+    return [row.request["text"] for row in rows if row.request]
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "traffic" / "demo" / "traffic.db"
@@ -50,9 +55,10 @@ def test_what_is_recorded_is_read_back(path: Path) -> None:
     with TrafficLog(path) as log:
         key = put(log, abstained=True, at=1000.0, version=3, probability=0.25)
     [row] = TrafficReader(path).requests()
-    assert (row.id, row.at, row.version, row.text, row.label) == (key, 1000.0, 3, "where is my parcel", "parcel")
+    assert (row.id, row.at, row.version, row.label) == (key, 1000.0, 3, "parcel")
+    assert (row.request, row.response) == ({"text": "where is my parcel"}, {"label": "parcel"})
     assert (row.probability, row.abstained, row.latency_ms, row.source) == (0.25, True, 2.5, "http")
-    assert [json.loads(plain) for plain in column(path, "SELECT request FROM requests")] == [{"text": row.text}]
+    assert [json.loads(plain) for plain in column(path, "SELECT request FROM requests")] == [row.request]
 
 
 def test_rows_are_committed_within_fifty_milliseconds_or_so(path: Path) -> None:
@@ -99,14 +105,15 @@ def test_wrong_feedback_is_told(path: Path, fields: dict[str, Any], said: str) -
 def test_personal_data_never_reaches_the_disk(path: Path) -> None:
     text = "I am anna@example.org, card 4111 1111 1111 1111, call +49 30 1234567"
     with TrafficLog(path) as log:
-        key = put(log, text, request={"texts": [text], "deep": {"who": "anna@example.org"}})
+        key = put(log, request={"text": text, "many": [text, {"who": "anna@example.org"}], "age": 4111111})
         log.feedback(key, rating=1, by="anna@example.org")
     raw = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"anna@example" not in raw
-    assert b"4111" not in raw
+    assert b"4111 1111" not in raw
     assert b"1234567" not in raw
     [row] = TrafficReader(path).requests()
-    assert row.text == "I am <email>, card <card>, call <phone>"
+    clean = "I am <email>, card <card>, call <phone>"
+    assert row.request == {"text": clean, "many": [clean, {"who": "<email>"}], "age": 4111111}
 
 
 def test_redaction_and_text_can_be_switched_off(tmp_path: Path) -> None:
@@ -116,8 +123,8 @@ def test_redaction_and_text_can_be_switched_off(tmp_path: Path) -> None:
         put(log, "write to anna@example.org")
     [plain] = TrafficReader(tmp_path / "plain.db").requests()
     [mute] = TrafficReader(tmp_path / "mute.db").requests()
-    assert plain.text == "write to anna@example.org"
-    assert (mute.text, mute.label) == (None, "parcel")
+    assert plain.request == {"text": "write to anna@example.org"}
+    assert (mute.request, mute.label) == (None, "parcel")
     assert column(tmp_path / "mute.db", "SELECT request FROM requests") == [None]
 
 
@@ -151,7 +158,7 @@ def test_texts_that_utf8_cannot_hold_do_not_stop_the_log(path: Path) -> None:
     with TrafficLog(path) as log:
         put(log, "half a pair \ud83d and a NUL \x00")
         put(log)
-    held = [row.text for row in TrafficReader(path).requests()]
+    held = texts(TrafficReader(path).requests())
     assert held == ["half a pair ? and a NUL \x00", "where is my parcel"]
 
 
@@ -159,10 +166,10 @@ def test_an_id_that_is_there_is_left_as_it_is(path: Path) -> None:
     with TrafficLog(path) as log:
         key = put(log, "first")
         log.record(
-            key, version=1, text="second", request=None, response=None, label=None, probability=None,
+            key, version=1, request={"text": "second"}, response=None, label=None, probability=None,
             abstained=False, latency_ms=None,
         )  # fmt: skip
-    assert [row.text for row in TrafficReader(path).requests()] == ["first"]
+    assert texts(TrafficReader(path).requests()) == ["first"]
 
 
 def test_old_requests_are_forgotten_with_what_was_said(path: Path) -> None:
@@ -180,7 +187,7 @@ def test_old_requests_are_forgotten_with_what_was_said(path: Path) -> None:
         while column(path, "SELECT COUNT(*) FROM requests") != [1] and time.monotonic() < deadline:
             time.sleep(0.02)
         assert log.knows(kept)
-    assert column(path, "SELECT text FROM requests") == ["young"]
+    assert column(path, "SELECT request ->> 'text' FROM requests") == ["young"]
     assert column(path, "SELECT rating FROM feedback") == [-1]
 
 
@@ -190,9 +197,9 @@ def test_reader_filters_by_version_and_time(path: Path) -> None:
             put(log, f"at {at:g}", at=at, version=version)
         put(log, "imported", source="import", at=25.0, version=2)
     with TrafficReader(path) as reader:
-        assert [row.text for row in reader.requests(version=2, since=20.0)] == ["at 20", "at 30", "at 40"]
-        assert [row.text for row in reader.requests(before=30.0)] == ["at 10", "at 20"]
-        assert [row.text for row in reader.requests(newest=2)] == ["at 30", "at 40"]
+        assert texts(reader.requests(version=2, since=20.0)) == ["at 20", "at 30", "at 40"]
+        assert texts(reader.requests(before=30.0)) == ["at 10", "at 20"]
+        assert texts(reader.requests(newest=2)) == ["at 30", "at 40"]
         [volume] = reader.volumes(version=2)
         assert (volume.day, volume.requests, volume.abstained) == ("1970-01-01", 3, 0)
 
@@ -228,7 +235,7 @@ def test_a_full_queue_refuses_and_counts(path: Path) -> None:
         for index in range(5):
             put(log, str(index))
         refused = log.record(
-            new_id(), version=1, text="x", request=None, response=None, label="x", probability=1.0,
+            new_id(), version=1, request=None, response=None, label="x", probability=1.0,
             abstained=False, latency_ms=1.0,
         )  # fmt: skip
         assert not refused
@@ -237,7 +244,7 @@ def test_a_full_queue_refuses_and_counts(path: Path) -> None:
             log.flush(timeout_s=0.2)
         blocker.execute("ROLLBACK")
         blocker.close()
-    assert [row.text for row in TrafficReader(path).requests()] == list("01234")
+    assert texts(TrafficReader(path).requests()) == list("01234")
 
 
 def test_threads_share_a_log(path: Path) -> None:
@@ -264,7 +271,7 @@ log = TrafficLog(Path(sys.argv[1]))
 count, pause = int(sys.argv[2]), float(sys.argv[3])
 for index in range(count):
     key = new_id()
-    log.record(key, version=1, text=f"row {index}", request={"text": "x"}, response=None, label="a", probability=1.0,
+    log.record(key, version=1, request={"text": f"row {index}"}, response=None, label="a", probability=1.0,
                abstained=False, latency_ms=1.0)
     print(key, time.time(), flush=True)
     time.sleep(pause)
@@ -313,10 +320,10 @@ def test_kill_9_loses_at_most_the_last_moment(path: Path, after_rows: int) -> No
 def test_a_newer_format_is_refused(path: Path) -> None:
     TrafficLog(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     for opener in (TrafficLog, TrafficReader):
-        with pytest.raises(DataError, match="format 2; this llmops reads up to 1") as refused:
+        with pytest.raises(DataError, match="format 3; this llmops reads up to 2") as refused:
             opener(path)
         assert "upgrade" in refused.value.mistakes[0].do
 
@@ -362,3 +369,104 @@ def test_a_missing_log_is_told(path: Path) -> None:
     with pytest.raises(DataError, match="there is no traffic log"):
         TrafficReader(path)
     assert not path.exists()
+
+
+BEFORE = (
+    """CREATE TABLE requests(
+        id TEXT PRIMARY KEY, at REAL NOT NULL, version INTEGER, text TEXT, request JSON, response JSON,
+        label TEXT, probability REAL, abstained INTEGER NOT NULL DEFAULT 0, latency_ms REAL,
+        source TEXT NOT NULL DEFAULT 'http')""",
+    "CREATE INDEX requests_at ON requests(at)",
+    "CREATE INDEX requests_version ON requests(version, at)",
+    "CREATE TABLE feedback(request_id TEXT NOT NULL, at REAL NOT NULL, rating INTEGER, correction TEXT, by TEXT)",
+    "CREATE INDEX feedback_request ON feedback(request_id)",
+    "PRAGMA user_version = 1",
+)
+LATELY = time.time() - 1000
+OLD_ROWS = [
+    ("a", LATELY, 1, "is it here?", '{"text": "is it here?"}', '{"best": "parcel"}', "parcel", 0.9, 0, 2.0, "http"),
+    ("b", LATELY + 1, None, 'odd "one"\n\x00\u2028 \U0001f600', None, None, None, None, 0, None, "http"),
+    ("c", LATELY + 2, 1, "last words", '{"messages": [{"role": "user", "content": "last words"}]}', "{}", None, None, 0,
+     1.0, "http"),
+    ("d", LATELY + 3, 1, None, None, '{"best": "card"}', "card", 0.8, 1, 2.0, "http"),
+]  # fmt: skip
+CARRIED = [
+    {"text": "is it here?"}, {"text": 'odd "one"\n\x00\u2028 \U0001f600'},
+    {"messages": [{"role": "user", "content": "last words"}]}, None,
+]  # fmt: skip
+
+
+@pytest.fixture
+def before(path: Path) -> Path:
+    """A log as the llmops of before wrote it."""
+    path.parent.mkdir(parents=True)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    for statement in BEFORE:
+        connection.execute(statement)
+    connection.executemany("INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?,?)", OLD_ROWS)
+    connection.execute("INSERT INTO feedback VALUES ('b', 9.0, NULL, 'refund', NULL)")
+    connection.commit()
+    connection.close()
+    return path
+
+
+def test_a_log_of_before_is_read_as_it_lies(before: Path) -> None:
+    with TrafficReader(before) as reader:
+        assert [row.request for row in reader.requests()] == CARRIED
+        assert [(row.id, row.request, row.correction) for row in reader.judged()] == [("b", CARRIED[1], "refund")]
+        assert column(before, "PRAGMA user_version") == [1]
+        with TrafficLog(before):  # carried over while it is read
+            assert [row.request for row in reader.requests()] == CARRIED
+
+
+def test_a_log_of_before_is_carried_over_once(before: Path) -> None:
+    for turn in (1, 2):
+        with TrafficLog(before) as log:
+            put(log, f"new {turn}")
+    assert column(before, "PRAGMA user_version") == [2]
+    assert "text" not in column(before, "SELECT name FROM pragma_table_info('requests')")
+    with TrafficReader(before) as reader:
+        rows = reader.requests()
+        assert [row.request for row in rows] == [*CARRIED, {"text": "new 1"}, {"text": "new 2"}]
+        assert [(row.id, row.version, row.label, row.probability, row.abstained) for row in rows[:4]] == [
+            ("a", 1, "parcel", 0.9, False), ("b", None, None, None, False), ("c", 1, None, None, False),
+            ("d", 1, "card", 0.8, True),
+        ]  # fmt: skip
+        assert [row.correction for row in reader.judged()] == ["refund"]
+    assert column(before, "PRAGMA integrity_check") == ["ok"]
+
+
+def test_several_processes_carry_a_log_over_at_once(before: Path) -> None:
+    writers = [writer(before, 50, 0.0) for _ in range(3)]
+    told = {line.split()[0] for process in writers for line in process.communicate(timeout=60)[0].splitlines()}
+    assert [process.returncode for process in writers] == [0, 0, 0]
+    rows = TrafficReader(before).requests()
+    assert {row.id for row in rows} == told | {"a", "b", "c", "d"}
+    assert [row.request for row in rows[:4]] == CARRIED
+
+
+def test_a_carrying_over_that_is_killed_leaves_the_log_of_before(before: Path) -> None:
+    connection = sqlite3.connect(before, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in CARRIED_OVER[:2]:
+        connection.execute(statement)
+    connection.close()  # as the kernel does for a killed process: nothing was committed
+    with TrafficReader(before) as reader:
+        assert [row.request for row in reader.requests()] == CARRIED
+    TrafficLog(before).close()
+    assert [row.request for row in TrafficReader(before).requests()] == CARRIED
+
+
+def test_rows_are_found_by_an_id_of_their_own(path: Path) -> None:
+    with TrafficLog(path) as log:
+        keys = [put(log, request={'no. "1"': value}, at=float(at)) for at, value in enumerate(["x", 7, "x", None])]
+        put(log, request=None)
+        put(log, request={"other": "x"})
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO requests(id, at, request) VALUES ('foreign', 9, 'no JSON')")
+    connection.commit()
+    connection.close()
+    with TrafficReader(path) as reader:
+        assert reader.own_ids('no. "1"') == list(zip(keys, ["x", 7, "x", None], strict=True))
+        assert reader.own_ids("nothing") == []

@@ -64,7 +64,6 @@ class TrafficLog:
         request_id: str,
         *,
         version: int | None,
-        text: str | None,
         request: Mapping[str, Any] | None,
         response: Mapping[str, Any] | None,
         label: str | None,
@@ -77,17 +76,16 @@ class TrafficLog:
     ) -> bool:
         """Queue one answered request; never waits for the disk.
 
-        `request` and `response` are JSON-able; `label` is the best label, also when the model abstained;
-        `at` is seconds since 1970 (default: now). With `prose` the response holds words that the model wrote
-        ("answer"), redacted like the request. An id that is already there is left as it is. False when the queue is
-        full: the row is not logged, and `dropped` counts it.
+        `request` is all that was asked, JSON-able as `response` is; `label` is the best label, also when the model
+        abstained; `at` is seconds since 1970 (default: now). With `prose` the response may repeat what was asked (words
+        that the model wrote as "answer", the reasons of an answer) and is redacted like the request. An id that is
+        already there is left as it is. False when the queue is full: the row is not logged, and `dropped` counts it.
         """
         return self._queue(
             Request(
                 valid(request_id),
                 time.time() if at is None else at,
                 version,
-                text,
                 request,
                 response,
                 label,
@@ -223,7 +221,7 @@ class TrafficLog:
 
     def _insert(self, requests: list[tuple[Any, ...]], opinions: list[tuple[Any, ...]]) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
-        self._writer.executemany("INSERT OR IGNORE INTO requests VALUES (?,?,?,?,?,?,?,?,?,?,?)", requests)
+        self._writer.executemany("INSERT OR IGNORE INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)", requests)
         self._writer.executemany("INSERT INTO feedback VALUES (?,?,?,?,?)", opinions)
         self._writer.execute("COMMIT")
 

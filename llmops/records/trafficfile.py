@@ -1,4 +1,8 @@
-"""The SQLite file under the traffic log: its schema, its format number, and errors that a person can act on."""
+"""The SQLite file under the traffic log: its schema, its format number, and errors that a person can act on.
+
+Format 1 had a column `text` beside the request. A writer carries such a file over, in one transaction; a reader leaves
+it alone and reads it as it is, so that a server of before may go on writing until it is started anew.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,26 @@ from pathlib import Path
 
 from llmops.core.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
+WITH_TEXT = 1
+"""The format in which a request's text had a column of its own."""
 BUSY_S = 10.0
 """How long a connection waits for another process's transaction."""
 
 SCHEMA = (
     """CREATE TABLE requests(
-        id TEXT PRIMARY KEY, at REAL NOT NULL, version INTEGER, text TEXT, request JSON, response JSON,
-        label TEXT, probability REAL, abstained INTEGER NOT NULL DEFAULT 0, latency_ms REAL,
+        id TEXT PRIMARY KEY, at REAL NOT NULL, version INTEGER, request JSON, response JSON, label TEXT,
+        probability REAL, abstained INTEGER NOT NULL DEFAULT 0, latency_ms REAL,
         source TEXT NOT NULL DEFAULT 'http')""",
     "CREATE INDEX requests_at ON requests(at)",
     "CREATE INDEX requests_version ON requests(version, at)",
     "CREATE TABLE feedback(request_id TEXT NOT NULL, at REAL NOT NULL, rating INTEGER, correction TEXT, by TEXT)",
     "CREATE INDEX feedback_request ON feedback(request_id)",
+    f"PRAGMA user_version = {FORMAT}",
+)
+CARRIED_OVER = (
+    "UPDATE requests SET request = json_object('text', text) WHERE request IS NULL AND text IS NOT NULL",
+    "ALTER TABLE requests DROP COLUMN text",
     f"PRAGMA user_version = {FORMAT}",
 )
 
@@ -65,9 +76,9 @@ def connect(path: Path) -> sqlite3.Connection:
             # Rows that retention removes are overwritten, not just unlinked: they are people's words.
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("BEGIN IMMEDIATE")
-            if not _is_current(connection, path):
-                for statement in SCHEMA:
-                    connection.execute(statement)
+            found = _format(connection, path)
+            for statement in {None: SCHEMA, WITH_TEXT: CARRIED_OVER}.get(found, ()):
+                connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             connection.close()
@@ -85,7 +96,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA query_only = ON")
-            if not _is_current(connection, path):
+            if _format(connection, path) is None:
                 raise DataError("the traffic log is empty: it has no tables", str(path), f"remove it: rm {path}")
         except BaseException:
             connection.close()
@@ -106,11 +117,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file holds a log of this format; False for a fresh file. DataError for any other."""
+def _format(connection: sqlite3.Connection, path: Path) -> int | None:
+    """The format of the log in the file; None for a fresh file. DataError for a newer format, and for no log."""
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found == FORMAT:
-        return True
+    if found in (WITH_TEXT, FORMAT):
+        return found
     if found > FORMAT:
         raise DataError(
             f"the traffic log has format {found}; this llmops reads up to {FORMAT}",
@@ -124,4 +135,4 @@ def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
             str(path),
             "move it away; the traffic log of a project has its own file",
         )
-    return False
+    return None

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from llmops.core.protocols import Judged
-from llmops.records.trafficfile import connect_reader, explained
+from llmops.records.trafficfile import WITH_TEXT, connect_reader, explained
 
+ASKED_WITH_TEXT = "IIF(r.request IS NULL AND r.text IS NOT NULL, json_object('text', r.text), r.request)"
+"""The request in a file of the format in which its text had a column."""
 LATEST = """
     SELECT request_id, MAX(rowid) AS newest FROM feedback WHERE {column} IS NOT NULL GROUP BY request_id
 """
@@ -18,17 +20,19 @@ LATEST = """
 
 @dataclass(frozen=True)
 class Logged:
-    """One request of the log. `text` is None when the log keeps no texts."""
+    """One request of the log, and its response, as they went over the wire; the request is None when the log keeps no
+    contents."""
 
     id: str
     at: float
     version: int | None
-    text: str | None
+    request: dict[str, Any] | None
     label: str | None
     probability: float | None
     abstained: bool
     latency_ms: float | None
     source: str
+    response: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ class TrafficReader:
         """Requests that were served, from `since` until `before` (seconds since 1970), in the order of time; of one
         version when given; only the `newest` so many when given."""
         rows = self._query(
-            "SELECT id, at, version, text, label, probability, abstained, latency_ms, source FROM requests"
-            " WHERE source = 'http' AND at >= ? AND (? IS NULL OR at < ?) AND (? IS NULL OR version = ?)"
-            " ORDER BY at DESC, rowid DESC LIMIT ?",
+            f"SELECT id, at, version, {self._asked}, label, probability, abstained, latency_ms, source, response"
+            " FROM requests r WHERE source = 'http' AND at >= ? AND (? IS NULL OR at < ?)"
+            " AND (? IS NULL OR version = ?) ORDER BY at DESC, rowid DESC LIMIT ?",
             since,
             before,
             before,
@@ -65,15 +69,17 @@ class TrafficReader:
             -1 if newest is None else newest,
         )
         return [
-            Logged(key, at, number, text, label, probability, bool(abstained), latency_ms, source)
-            for key, at, number, text, label, probability, abstained, latency_ms, source in reversed(list(rows))
-        ]
+            Logged(
+                key, at, number, _object(request), label, sure, bool(abstained), took_ms, source, _object(response)
+            )
+            for key, at, number, request, label, sure, abstained, took_ms, source, response in reversed(list(rows))
+        ]  # fmt: skip
 
     def judged(self, version: int | None = None, since: float = 0.0) -> list[Judged]:
         """Requests that somebody rated or corrected, in the order of the latest word."""
         rows = self._query(
-            "SELECT r.id, r.at, r.version, r.text, r.label, r.abstained, r.source, f.rating, c.correction,"
-            " MAX(COALESCE(f.at, 0), COALESCE(c.at, 0)) AS said_at, r.request, r.response"
+            "SELECT r.id, r.at, r.version, r.label, r.abstained, r.source, f.rating, c.correction,"
+            f" MAX(COALESCE(f.at, 0), COALESCE(c.at, 0)) AS said_at, {self._asked}, r.response"
             f" FROM requests r LEFT JOIN ({LATEST.format(column='rating')}) lf ON lf.request_id = r.id"
             " LEFT JOIN feedback f ON f.rowid = lf.newest"
             f" LEFT JOIN ({LATEST.format(column='correction')}) lc ON lc.request_id = r.id"
@@ -86,11 +92,21 @@ class TrafficReader:
         )
         return [
             Judged(
-                key, at, number, text, label, bool(abstained), source, rating, correction, said_at,
-                _object(request), _object(response),
+                key, at, number, label, bool(abstained), source, rating, correction, said_at, _object(request),
+                _object(response),
             )
-            for key, at, number, text, label, abstained, source, rating, correction, said_at, request, response in rows
+            for key, at, number, label, abstained, source, rating, correction, said_at, request, response in rows
         ]  # fmt: skip
+
+    def own_ids(self, field: str) -> list[tuple[str, Any]]:
+        """(a request's id, the value of its field `field`) of all requests that have one, oldest first."""
+        return list(
+            self._query(
+                f"SELECT r.id, e.value FROM requests r, json_each({self._asked}) e"
+                " WHERE r.request IS NOT NULL AND json_valid(r.request) AND e.key = ? ORDER BY r.at, r.rowid",
+                field,
+            )
+        )
 
     def volumes(self, version: int | None = None, since: float = 0.0) -> list[Volume]:
         """Requests a day, oldest first."""
@@ -121,6 +137,12 @@ class TrafficReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @property
+    def _asked(self) -> str:
+        """The SQL of a request; a writer may carry the file over while we read."""
+        [(found,)] = self._query("PRAGMA user_version")
+        return ASKED_WITH_TEXT if found == WITH_TEXT else "r.request"
 
     def _query(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         with explained(self.path):

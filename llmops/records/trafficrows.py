@@ -12,13 +12,12 @@ Redact = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Request:
-    """One answered request. `at` is seconds since 1970; `text` and `request` are not redacted yet, nor is `response`
-    when it is `prose`: words that the model wrote, which may repeat what people said."""
+    """One answered request. `at` is seconds since 1970; `request` is not redacted yet, nor is `response`
+    when it is `prose`: it may repeat what people said."""
 
     id: str
     at: float
     version: int | None
-    text: str | None
     request: Mapping[str, Any] | None
     response: Mapping[str, Any] | None
     label: str | None
@@ -30,14 +29,12 @@ class Request:
 
     def columns(self, keep_text: bool, redact: Redact) -> tuple[Any, ...]:
         """The values of the table `requests`, in its order."""
-        text = redact(self.text) if keep_text and self.text is not None else None
         request = _json(redacted(self.request, redact)) if keep_text and self.request is not None else None
         response = None if self.response is None else _json(self._answer(keep_text, redact))
         return (
             self.id,
             self.at,
             self.version,
-            _maybe(text),
             request,
             response,
             _maybe(self.label),
@@ -50,7 +47,7 @@ class Request:
     def _answer(self, keep_text: bool, redact: Redact) -> Mapping[str, Any] | None:
         if not self.prose or self.response is None:
             return self.response
-        kept = self.response if keep_text else {name: said for name, said in self.response.items() if name != "answer"}
+        kept = self.response if keep_text else {n: said for n, said in self.response.items() if not _repeats(n, said)}
         return {name: redacted(said, redact) for name, said in kept.items()}
 
 
@@ -67,12 +64,17 @@ class Opinion:
 
     def columns(self, keep_text: bool, redact: Redact) -> tuple[Any, ...]:
         """The values of the table `feedback`, in its order. A label must stay as it was given; prose is redacted, and
-        not kept by a log that keeps no texts."""
+        not kept by a log that keeps no contents."""
         by = None if self.by is None else redact(self.by)
         correction = self.correction
         if self.prose and correction is not None:
             correction = redact(correction) if keep_text else None
         return self.request_id, self.at, self.rating, _maybe(correction), _maybe(by)
+
+
+def _repeats(name: str, said: Any) -> bool:
+    """Whether a part of a response may repeat what was asked: a model's words, or what lies beside its answer."""
+    return name == "answer" or isinstance(said, Mapping | list | tuple)
 
 
 def valid(text: str) -> str:

@@ -10,13 +10,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from llmops.fields import kind_of
+from llmops.fields.config import FieldSection
+from llmops.fields.kind import BadCell
 from llmops.records.traffic import TrafficLog, new_id
 from llmops.serving.batcher import Batcher, Closing, QueueFull, Ticket
 from llmops.serving.config import ServeSection
 from llmops.serving.metrics import Metrics
 from llmops.serving.service import HUNG_UP, Endpoint, Service, queue_full, stopping, unless_hung_up
 from llmops.serving.swap import Holder, Watcher
-from llmops.serving.wire import Feedback, Refusal, parse_requests, read_object
+from llmops.serving.wire import Feedback, Refusal, parse_requests, read_json
 
 LABEL_CHARS = 200
 """Longest correction: a label."""
@@ -67,7 +70,7 @@ class PredictService(Service):
         """POST /v1/predict"""
         started = time.perf_counter()
         codec = self.holder.model.predictor.codec
-        body = await read_object(request, self.settings.max_body_kb)
+        body = await read_json(request, self.settings.max_body_kb)
         asked, many = parse_requests(body, codec, self.settings)
         tickets = self._submit(asked, codec.size)
         answers = await unless_hung_up(request, self._settled(tickets))
@@ -104,22 +107,34 @@ class PredictService(Service):
             self.metrics.abstentions.inc()
         if self.log:
             self.log.record(
-                said["id"], version=version, text=getattr(asked, "text", None), request=asked.plain(), response=plain,
-                label=response.best, probability=response.probability, abstained=response.abstained, latency_ms=took_ms,
+                said["id"], version=version, request=asked.plain(), response=plain, label=response.best,
+                probability=response.probability, abstained=response.abstained, latency_ms=took_ms,
+                prose=self.holder.model.predictor.codec.one is None,
             )  # fmt: skip
         return said
 
     @property
     def labels(self) -> list[str] | None:
-        """The model's classes; None for one that finds answers."""
+        """The model's classes; None for one that finds answers or predicts a number."""
         return self.holder.model.predictor.settings.get("labels")
 
+    @property
+    def numbers(self) -> bool:
+        """Whether the model predicts a number."""
+        return bool(self.holder.model.predictor.settings.get("predict") == "number")
+
     def check_feedback(self, said: Feedback) -> None:
-        """A label is short; a right answer may be as long as texts may be."""
-        limit = self.settings.max_text_chars if self.labels is None else LABEL_CHARS
+        """A label is short, a number is one; a right answer may be as long as texts may be."""
+        limit = self.settings.max_text_chars if self.labels is None and not self.numbers else LABEL_CHARS
         if said.correction and len(said.correction) > limit:
             what = f"correction: it has {len(said.correction):,} characters"
             raise Refusal(422, "bad-request", what, f"send at most {limit:,} characters")
+        if said.correction and self.numbers:
+            try:
+                kind_of(FieldSection(kind="number")).read(said.correction)
+            except BadCell as error:
+                what = f"correction: {error}"
+                raise Refusal(422, "bad-request", what, "send the number that came true") from None
 
     def noted(self, correction: str | None) -> dict[str, Any]:
         """Whether the model does not know the label yet."""
@@ -127,11 +142,12 @@ class PredictService(Service):
         return {} if labels is None else {"new_label": correction is not None and correction not in labels}
 
     def about(self) -> dict[str, Any]:
-        """What requests are called, the labels, and the limits of a call."""
+        """What requests are called or made of, the labels, and the limits of a call."""
         predictor, settings = self.holder.model.predictor, self.settings
-        told = predictor.settings
+        told, schema = predictor.settings, getattr(predictor.codec, "schema", None)
         return {
             "one": predictor.codec.one, "many": predictor.codec.many, "labels": told.get("labels"),
             "threshold": told.get("threshold"), "max_tokens": told.get("max_tokens"),
             "max_texts": min(settings.max_texts, settings.queue),
+            **({} if schema is None else {"schema": schema(), "predicts": "number" if self.numbers else "class"}),
         }  # fmt: skip

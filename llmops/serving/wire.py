@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from llmops.core.protocols import Codec
 from llmops.core.section import Section
+from llmops.fields.words import as_text
 from llmops.serving.config import ServeSection
 
 KB = 1000
@@ -63,7 +64,13 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _numbers_as_text(value: Any) -> Any:
+    return as_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 Words = Annotated[StrictStr, AfterValidator(whole)]
+Outcome = Annotated[Words, BeforeValidator(_numbers_as_text)]
+"""Words, or a number that came true."""
 Name = Annotated[Words, Field(max_length=200)]
 
 
@@ -74,8 +81,9 @@ class Feedback(Section):
     """The id that came with the answer."""
     rating: StrictInt | None = None
     """1: the answer was right; -1: it was wrong."""
-    correction: Words | None = None
-    """The right label (one that the model doesn't know yet is welcome); for a model that writes, the right answer."""
+    correction: Outcome | None = None
+    """The right label (one that the model doesn't know yet is welcome), the number that came true; for a model that
+    writes, the right answer."""
     by: Name | None = None
     """Who says so."""
 
@@ -92,6 +100,14 @@ class Feedback(Section):
 
 async def read_object(request: Request, max_body_kb: int) -> dict[str, Any]:
     """The request's body, which must be a JSON object of at most `max_body_kb` KB. Raises Refusal."""
+    value = await read_json(request, max_body_kb)
+    if not isinstance(value, dict):
+        raise _no_object('send an object such as {"text": "hello"}')
+    return value
+
+
+async def read_json(request: Request, max_body_kb: int) -> Any:
+    """The JSON in the request's body, which has at most `max_body_kb` KB. Raises Refusal."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(
@@ -100,17 +116,16 @@ async def read_object(request: Request, max_body_kb: int) -> dict[str, Any]:
         )  # fmt: skip
     body = await _read_body(request, max_body_kb)
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise Refusal(
             400, "bad-json", f"the body is not JSON: {why}", 'send an object such as {"text": "hello"}'
         ) from None
-    if not isinstance(value, dict):
-        raise Refusal(
-            422, "not-an-object", "the body is JSON, but not an object", 'send an object such as {"text": "hello"}'
-        )
-    return value
+
+
+def _no_object(do: str) -> Refusal:
+    return Refusal(422, "not-an-object", "the body is JSON, but not an object", do)
 
 
 async def _read_body(request: Request, max_body_kb: int) -> bytes:
@@ -129,46 +144,51 @@ async def _read_body(request: Request, max_body_kb: int) -> bytes:
     return b"".join(parts)
 
 
-def parse_requests(body: dict[str, Any], codec: Codec, settings: ServeSection) -> tuple[list[Any], bool]:
+def parse_requests(body: Any, codec: Codec, settings: ServeSection) -> tuple[list[Any], bool]:
     """The codec's requests in a body, and whether it asked for many. Raises Refusal for anything wrong with it.
 
-    For texts: {"text": ..} asks one, {"texts": [..]} many.
+    For texts: {"text": ..} asks one, {"texts": [..]} many. For rows of fields: an object asks one, a list of objects or
+    {"rows": [..]} many.
     """
-    if codec.many not in body:
+    if isinstance(body, list) and codec.one is None:
+        many: Any = body
+    elif not isinstance(body, dict):
+        raise _no_object(_how(codec))
+    elif codec.many not in body:
         return [_request(codec, body, settings, "")], False
-    many = body[codec.many]
-    if len(body) > 1:
-        other = ", ".join(sorted(set(body) - {codec.many}))
-        raise Refusal(
-            422, "bad-request", f"`{codec.many}` stands beside {other}", f"send `{codec.one}` or `{codec.many}` alone"
-        )
+    else:
+        many = body[codec.many]
+        if len(body) > 1:
+            other = ", ".join(sorted(set(body) - {codec.many}))
+            raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {other}", _how(codec))
     if not isinstance(many, list) or not many:
-        raise Refusal(
-            422,
-            "bad-request",
-            f"`{codec.many}` is not a list with something in it",
-            f'send {{"{codec.many}": ["..", ".."]}}',
-        )
+        raise Refusal(422, "bad-request", f"`{codec.many}` is not a list with something in it", _how(codec))
     limit = min(settings.max_texts, settings.queue)
     if len(many) > limit:
         raise Refusal(413, "too-many", f"{len(many):,} {codec.many} in one call", f"send at most {limit:,} in one call")
     return [
-        _request(codec, {codec.one: one}, settings, f"{codec.many}[{place}]: ") for place, one in enumerate(many)
+        _request(codec, one if codec.one is None else {codec.one: one}, settings, f"{codec.many}[{place}]: ")
+        for place, one in enumerate(many)
     ], True
 
 
-def _request(codec: Codec, plain: dict[str, Any], settings: ServeSection, where: str) -> Any:
-    request = validated(
-        codec.Request, plain, where, f'send {{"{codec.one}": ".."}} or {{"{codec.many}": ["..", ".."]}}'
-    )
+def _how(codec: Codec) -> str:
+    """How to ask."""
+    if codec.one is None:
+        return f'send an object with the fields that GET /v1/model names, or {{"{codec.many}": [..]}} with several'
+    return f'send {{"{codec.one}": ".."}} or {{"{codec.many}": ["..", ".."]}}'
+
+
+def _request(codec: Codec, plain: Any, settings: ServeSection, where: str) -> Any:
+    request = validated(codec.Request, plain, where, _how(codec))
     size = codec.size(request)
     if size > settings.max_text_chars:
         do = f"send at most {settings.max_text_chars:,} characters"
-        raise Refusal(413, "text-too-long", f"{where}the {codec.one} has {size:,} characters", do)
+        raise Refusal(413, "text-too-long", f"{where}the {codec.one or 'row'} has {size:,} characters", do)
     return request
 
 
-def validated(kind: type[Section], plain: dict[str, Any], where: str = "", do: str = "") -> Any:
+def validated(kind: type[Section], plain: Any, where: str = "", do: str = "") -> Any:
     """`plain` as an object of the class `kind`. Raises Refusal (422) that names every mistake."""
     try:
         return kind.model_validate(plain)

@@ -324,13 +324,12 @@ class WritingService(Service):
         if self.log is None:
             return
         wish, first = writing.wish, writing.stream.first_s
-        text = _last_words(wish.messages) if wish.messages is not None else writing.prompt_text
         response = {
             "answer": "".join(writing.texts), "finish_reason": writing.finish, **writing.counts,
             "first_token_ms": None if first is None else round(first * 1000, 1),
         }  # fmt: skip
         self.log.record(
-            writing.shape.id, version=writing.desk.model.version, text=text,
+            writing.shape.id, version=writing.desk.model.version,
             request={"prompt": writing.prompt_text} if wish.messages is None else {"messages": wish.messages},
             response=response, label=None, probability=None, abstained=False,
             latency_ms=(time.perf_counter() - writing.started) * 1000, prose=True,
@@ -414,8 +413,3 @@ def _ask(wish: Wish, prompt: list[int], desk: Desk) -> Ask:
         wish.top,
         wish.ignore_end,
     )
-
-
-def _last_words(messages: list[dict[str, str]]) -> str:
-    """What the user said last."""
-    return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
