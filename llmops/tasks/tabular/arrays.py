@@ -30,6 +30,14 @@ class Arrays:
         """The rows at these places."""
         return Arrays(self.x[places], self.y[places], self.weight[places])
 
+    def parts(self, parts: int, classes: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The part of each row, int64 [rows], drawn by chance; each part has its share of every class."""
+        drawn = np.random.default_rng(seed).permutation(len(self))
+        order = drawn[np.argsort(self.y[drawn], kind="stable")] if classes else drawn
+        part = np.empty(len(self), np.int64)
+        part[order] = np.arange(len(self)) % parts
+        return part
+
     def joined(self, other: Arrays) -> Arrays:
         """These rows and, after them, others."""
         parts = zip((self.x, self.y, self.weight), (other.x, other.y, other.weight), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +11,8 @@ from llmops.core.section import Section
 from llmops.engine.config import FitSection
 from llmops.fields.config import FieldSection
 
-ModelName = Literal["blend", "trees", "linear", "network"]
+KindName = Literal["linear", "trees", "forest", "network"]
+ModelName = Literal["blend", "linear", "trees", "forest", "network"]
 
 
 class MaturitySection(Section):
@@ -93,8 +94,9 @@ class BriefedSection(TabularSection):
 class LinearSection(Section):
     """Logistic or linear regression on standardised columns."""
 
-    strength: float = Field(1.0, gt=0, le=1e6)
-    """Inverse strength of the L2 penalty (scikit-learn's C)."""
+    strength: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] = "auto"
+    """Inverse strength of the L2 penalty (scikit-learn's C); auto: up to 5,000 rows the best of eight by
+    cross-validation, above 1."""
 
 
 class TreesSection(Section):
@@ -123,6 +125,23 @@ class TreesSection(Section):
     """Rounds without a better held-out loss after which boosting stops."""
 
 
+class ForestSection(Section):
+    """A random forest (Breiman 2001): deep trees grown apart and averaged."""
+
+    trees: int = Field(60, ge=1, le=10_000)
+    """Trees, in each fold."""
+    leaves: int = Field(128, ge=2, le=4096)
+    """Leaves of a tree at most."""
+    depth: int = Field(12, ge=1, le=16)
+    """Depth of a tree at most."""
+    min_rows: int = Field(3, ge=1, le=1_000_000)
+    """Rows in a leaf at least."""
+    columns: float = Field(0.2, gt=0, le=1)
+    """Share of features that each split may look at."""
+    rows: float = Field(0.63, gt=0, lt=1)
+    """Share of rows that each tree is grown on."""
+
+
 class NetworkSection(FitSection):
     """A neural network for tables (TabM, Gorishniy et al. 2025; RealMLP, Holzmueller et al. 2024), trained by the
     engine."""
@@ -149,8 +168,9 @@ class TabularTrainSection(Section):
     """`train:` for tables: which model, and how it is trained."""
 
     model: ModelName = "blend"
-    """linear; trees (boosted); network; blend: the average of several kinds, weighted by what held-out rows show."""
-    members: list[Literal["linear", "trees", "network"]] = Field(["linear", "trees", "network"], min_length=1)
+    """linear; trees (boosted); forest (random); network; blend: the average of several kinds, weighted by what held-out
+    rows show."""
+    members: list[KindName] = Field(["linear", "trees", "forest", "network"], min_length=1)
     """blend: the kinds that may take part."""
     folds: int | Literal["auto"] = "auto"
     """Parts of the training rows, each predicted by a model that never saw it: these answers choose the blend's weights
@@ -162,6 +182,8 @@ class TabularTrainSection(Section):
     """Settings of the linear model."""
     trees: TreesSection = TreesSection()
     """Settings of the boosted trees."""
+    forest: ForestSection = ForestSection()
+    """Settings of the random forest."""
     network: NetworkSection = NetworkSection()
     """Settings of the network."""
 

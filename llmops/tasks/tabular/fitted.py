@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 Floats = np.ndarray[Any, Any]
-CELLS = 4_000_000
-"""Comparisons of rows with trees that are held at once."""
+CHUNK = 16_384
+"""Rows that go down the trees together: what is held of them fits a processor's cache."""
 
 
 class Fitted(Protocol):
@@ -56,9 +56,9 @@ def standardised(x: Floats, mean: Floats, scale: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class TreesFitted:
-    """Trees end to end. Nodes: feature (-1: a leaf), threshold float32 (x <= threshold goes left), left and right (node
-    numbers), missing_left, value (a leaf's) and cover (training rows). Trees: root (node number) and output. base
-    [outputs] is added to the sum."""
+    """Trees end to end, boosted or a forest. Nodes: feature (-1: a leaf), threshold float32 (x <= threshold goes left),
+    left and right (node numbers), missing_left, value (a leaf's) and cover (training rows). Trees: root (node number)
+    and output. A tree's nodes stand together, each before those below it. base [outputs] is added to the sum."""
 
     kind: ClassVar[str] = "trees"
     feature: Floats
@@ -73,27 +73,33 @@ class TreesFitted:
     base: Floats
 
     def raw(self, x: Floats) -> Floats:
-        """Walks all rows down all trees together, a level at a time."""
-        answers = np.empty((len(x), len(self.base)))
-        step = max(1, CELLS // max(1, len(self.root)))
-        for start in range(0, len(x), step):
-            values = self.value[self._leaves(x[start : start + step])]
-            for number, base in enumerate(self.base):
-                answers[start : start + step, number] = base + values[:, self.output == number].sum(axis=1)
+        answers = np.tile(np.asarray(self.base, np.float64), (len(x), 1))
+        ends = [*self.root[1:].tolist(), len(self.feature)]
+        trees = list(zip(self.root.tolist(), ends, self.output.tolist(), strict=True))
+        for start in range(0, len(x), CHUNK):
+            columns = np.ascontiguousarray(x[start : start + CHUNK].T)
+            missing = np.isnan(columns)
+            for root, end, output in trees:
+                leaf = self._leaves(root, end, columns, missing)
+                answers[start : start + CHUNK, output] += self.value[root:end][leaf]
         return answers
 
-    def _leaves(self, x: Floats) -> Floats:
-        """The leaf of each row in each tree, int64 [rows, trees]."""
-        at = np.broadcast_to(self.root, (len(x), len(self.root))).copy()
-        rows = np.arange(len(x))[:, None]
-        while True:
-            feature = self.feature[at]
-            inner = feature >= 0
-            if not inner.any():
-                return at
-            values = x[rows, np.maximum(feature, 0)]
-            left = np.where(np.isnan(values), self.missing_left[at], values <= self.threshold[at])
-            at = np.where(inner, np.where(left, self.left[at], self.right[at]), at)
+    def _leaves(self, root: int, end: int, columns: Floats, missing: Floats) -> Floats:
+        """Each row's leaf in one tree, as a place in its nodes. columns [features, rows]: whole columns are compared
+        with each node's threshold, which is many times quicker than walking rows down."""
+        leaf = np.zeros(columns.shape[1], np.int32)
+        here = {root: np.ones(columns.shape[1], bool)}
+        for node in range(root, end):
+            rows = here.pop(node)
+            if (feature := self.feature[node]) < 0:
+                leaf += rows * np.int32(node - root)
+                continue
+            goes = columns[feature] <= self.threshold[node]
+            if self.missing_left[node]:
+                goes |= missing[feature]
+            goes &= rows
+            here[self.left[node]], here[self.right[node]] = goes, rows ^ goes
+        return leaf
 
     def tensors(self) -> dict[str, Floats]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

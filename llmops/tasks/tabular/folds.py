@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from llmops.core.protocols import Room
 from llmops.tasks.tabular.arrays import Arrays
 from llmops.tasks.tabular.config import TabularTrainSection
 from llmops.tasks.tabular.fitted import Blend, Fitted, rebuilt
+from llmops.tasks.tabular.forest import fit_forest
 from llmops.tasks.tabular.linear import fit_linear
 from llmops.tasks.tabular.trees import fit_trees
 
@@ -29,16 +29,6 @@ def folds_of(settings: TabularTrainSection, rows: int) -> int:
     if settings.folds == "auto":
         return 8 if rows < SMALL else 5 if rows < MIDDLING else 1
     return min(settings.folds, max(1, rows // 2))
-
-
-def assigned(rows: Arrays, folds: int, classes: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The fold of each row, int64 [rows]; classes are spread evenly (numbers by their order)."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.permutation(len(rows))
-    order = drawn[np.argsort(rows.y[drawn], kind="stable")] if classes else drawn
-    fold = np.empty(len(rows), np.int64)
-    fold[order] = np.arange(len(rows)) % folds
-    return fold
 
 
 @dataclass(frozen=True)
@@ -91,6 +81,8 @@ class PartMaker:
                 return False
 
             return fit_trees(rows, held_out, self.classes, self.settings.trees, self.directions, seed, heard)
+        if part.kind == "forest":
+            return fit_forest(rows, self.classes, self.settings.forest, self.directions, seed)
         from llmops.tasks.tabular.network import fit_network
 
         work = self.work / f"{part.name}.fit"
@@ -99,6 +91,7 @@ class PartMaker:
         return made
 
     def _kept(self, place: Path) -> Fitted | None:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         try:
@@ -106,7 +99,7 @@ class PartMaker:
             if about["digest"] != self.digest:
                 return None
             return rebuilt(about, load_file(place / "part.safetensors")).members[0]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None
 
     def _keep(self, place: Path, made: Fitted) -> None:

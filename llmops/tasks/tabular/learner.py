@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +14,19 @@ from llmops.core.artifact import write_json
 from llmops.core.errors import DataError, LlmopsError
 from llmops.core.protocols import Listener, Room
 from llmops.tasks.tabular.arrays import Arrays, read_labels
-from llmops.tasks.tabular.blend import chosen_weights
 from llmops.tasks.tabular.config import TabularSection, TabularTrainSection
 from llmops.tasks.tabular.features import FILE as FEATURES
 from llmops.tasks.tabular.features import Plan
-from llmops.tasks.tabular.fitted import Blend, Fitted, rebuilt
-from llmops.tasks.tabular.folds import Part, PartMaker, assigned, folds_of
+from llmops.tasks.tabular.fitted import Blend, rebuilt
+from llmops.tasks.tabular.folds import PartMaker, folds_of
 from llmops.tasks.tabular.quality import figures
 from llmops.tasks.tabular.settle import settle
+from llmops.tasks.tabular.training import Honest, Training
 
 FORMAT = 1
 COMPANIONS = (FEATURES, "labels.json")
 """Files of the data set that a model needs."""
 Floats = np.ndarray[Any, Any]
-
-
-@dataclass
-class Honest:
-    """Answers to rows that the model that gave them never saw: raw [rows, outputs] of each kind, beside the truth."""
-
-    truth: Floats
-    weight: Floats
-    raw: dict[str, Floats] = field(default_factory=dict)
-
-    def known(self) -> Honest:
-        """Without rows that are not answered yet, or of classes that training lacks."""
-        there = ~np.any([np.isnan(values[:, 0]) for values in self.raw.values()], axis=0)
-        there &= self.truth >= 0 if self.truth.dtype.kind == "i" else True
-        return Honest(self.truth[there], self.weight[there], {kind: v[there] for kind, v in self.raw.items()})
-
-    def blended(self, weights: dict[str, float]) -> Floats:
-        """The weighted sum of the kinds' answers."""
-        return np.asarray(sum(weight * self.raw[kind] for kind, weight in weights.items()))
 
 
 class TabularLearner:
@@ -76,7 +57,8 @@ class TabularLearner:
         """Train on the data set that prepare wrote; parts that were done before a kill are taken from `work`.
 
         Returns {"metrics" (on rows that no model saw: validation, and with folds the training rows out of fold),
-        "history" (a row a fold), "curve", "seconds", "peak_memory_mb", "parameters", "rows_per_s" ...}.
+        "history" (a row a fold, or a kind), "curve", "seconds", "spent" (seconds by phase), "peak_memory_mb",
+        "parameters", "rows_per_s" ...}.
         """
         from llmops.engine.memory import PeakMemory
 
@@ -86,21 +68,22 @@ class TabularLearner:
         if not len(train) or not len(valid):
             raise DataError("there are no rows to train or to validate on.", str(dataset), "give more rows")
         with PeakMemory() as memory:
-            history = self._fit(plan, self._weighed(train), valid, work, room, listener)
+            training = self._posed(plan, train, valid, work, room)
+            self._conclude(training, training.run(room, listener))
         seconds = time.monotonic() - began
-        last = history[-1]
+        history = training.history
         return {
-            "metrics": {name: value for name, value in last.items() if name not in ("epoch", "seconds")},
+            "metrics": {name: value for name, value in history[-1].items() if name not in ("epoch", "seconds")},
             "history": history,
             "curve": [],
             "best_epoch": len(history),
             "epochs": len(history),
             "seconds": seconds,
-            "rows_per_s": len(train) * len(self.kinds) * len(history) / max(seconds, 1e-9),
+            "rows_per_s": len(train) * len(self.kinds) * training.folds / max(seconds, 1e-9),
             "tokens_per_s": None,
             "peak_memory_mb": memory.peak_mb,
             "padding": None,
-            "spent": {},
+            "spent": training.spent,
             "machine": {"precision": "float32"},
             "parameters": self.parameters(),
         }
@@ -112,58 +95,24 @@ class TabularLearner:
         counts = np.bincount(train.y, weights=train.weight, minlength=len(self.labels))
         return replace(train, weight=(train.weight * (counts.sum() / len(counts) / counts)[train.y]).astype(np.float32))
 
-    def _fit(
-        self, plan: Plan, train: Arrays, valid: Arrays, work: Path, room: Room, listener: Listener | None
-    ) -> list[dict[str, float]]:
+    def _posed(self, plan: Plan, train: Arrays, valid: Arrays, work: Path, room: Room) -> Training:
         folds, classes = folds_of(self.settings, len(train)), len(self.labels)
         maker = PartMaker(self.settings, classes, plan.directions, self.seed, work, room)
         maker.begin(train, valid)
-        fold = assigned(train, folds, classes, self.seed) if folds > 1 else np.full(len(train), -1)
-        honest = Honest(*(np.concatenate(pair) for pair in ((train.y, valid.y), (train.weight, valid.weight))))
-        outputs = classes if classes > 2 else 1
-        honest.raw = {kind: np.full((len(honest.truth), outputs), np.nan) for kind in self.kinds}
-        members: dict[str, list[Fitted]] = {kind: [] for kind in self.kinds}
-        history: list[dict[str, float]] = []
-        began = time.monotonic()
-        with room.progress("training", folds * len(self.kinds)) as bar:
-            for number in range(folds):
-                inside, outside = fold != number, np.flatnonzero(fold == number)
-                rows = train if inside.all() else train.take(np.flatnonzero(inside))
-                held_out = valid if folds == 1 else train.take(outside)
-                held_out = held_out.take(np.flatnonzero(held_out.y >= 0)) if classes else held_out
-                for kind in self.kinds:
-                    done = float(len(members[kind]) * len(self.kinds) + self.kinds.index(kind))
-                    made = maker.make(Part(kind, number), rows, held_out, lambda note, at=done: bar.update(at, note))
-                    members[kind].append(made)
-                    honest.raw[kind][outside] = made.raw(train.x[outside])
-                    _mean_into(honest.raw[kind][len(train) :], made.raw(valid.x), number)
-                    bar.update(done + 1)
-                history.append(self._told(honest, number + 1, time.monotonic() - began))
-                if listener is not None and listener(number + 1, history[-1]):
-                    break
-        self._conclude(honest.known(), members, np.nan_to_num(_means(train)))
-        history[-1] |= self._figures(honest.known(), self._weights)
-        return history
+        fold = train.parts(folds, classes, self.seed) if folds > 1 else np.full(len(train), -1)
+        return Training(self.kinds, train, self._weighed(train), valid, fold, folds, classes, maker, self._figures)
 
-    def _told(self, honest: Honest, number: int, seconds: float) -> dict[str, float]:
-        even = dict.fromkeys(self.kinds, 1.0 / len(self.kinds))
-        return {"epoch": number, **self._figures(honest.known(), even), "seconds": round(seconds, 3)}
-
-    def _figures(self, honest: Honest, weights: dict[str, float]) -> dict[str, float]:
-        raw = honest.blended(weights)
+    def _figures(self, raw: Floats, honest: Honest) -> dict[str, float]:
         settled = settle(self.section, raw, honest.truth, honest.weight, len(self.labels))
         return figures(self.section, settled, raw, honest.truth, honest.weight)
 
-    def _conclude(self, honest: Honest, members: dict[str, list[Fitted]], centre: Floats) -> None:
-        """Weigh the kinds, and settle what is settled on honest answers."""
-        classes = len(self.labels)
-        self._weights = chosen_weights(honest.raw, honest.truth, honest.weight, classes)
-        self.settled = settle(self.section, honest.blended(self._weights), honest.truth, honest.weight, classes)
-        kept = [
-            (one, share / len(members[kind])) for kind, share in self._weights.items() if share for one in members[kind]
-        ]
-        self.model = Blend([one for one, _ in kept], [weight for _, weight in kept])
-        self.centre = centre
+    def _conclude(self, training: Training, weights: dict[str, float]) -> None:
+        """Keep the blend, and settle what is settled on honest answers."""
+        honest = training.honest.known()
+        raw = honest.blended(weights)
+        self.settled = settle(self.section, raw, honest.truth, honest.weight, len(self.labels))
+        self.model = training.blend(weights)
+        self.centre = np.nan_to_num(_means(training.train))
 
     def trained(self) -> Blend:
         if self.model is None:
@@ -231,12 +180,8 @@ class TabularLearner:
         """What the training would take here; see probe.py."""
         from llmops.tasks.tabular.probe import probe
 
-        return probe(self, source, seconds, room)
-
-
-def _mean_into(mean: Floats, answers: Floats, before: int) -> None:
-    """Make `mean`, of `before` answers, the mean of one more."""
-    mean[:] = answers if before == 0 else mean + (answers - mean) / (before + 1)
+        found: dict[str, float] = probe(self, source, seconds, room)
+        return found
 
 
 def _means(train: Arrays) -> Floats:

@@ -4,50 +4,82 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from llmops.tasks.tabular.arrays import Arrays
+from llmops.tasks.tabular.blend import loss
 from llmops.tasks.tabular.config import LinearSection
 from llmops.tasks.tabular.fitted import LinearFitted, standardised
 
+Floats = np.ndarray[Any, Any]
 MOST_ROWS = 200_000
 """More rows make a linear model hardly better."""
+FEW_ROWS = 5_000
+"""Up to so many rows `strength: auto` compares strengths; above, the penalty hardly matters, and 1 is taken."""
+STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+PARTS = 5
 
 
 def fit_linear(rows: Arrays, classes: int, settings: LinearSection, directions: Sequence[int]) -> LinearFitted:
     """Fitted on all rows. A feature whose weight has the wrong sign for its direction is left out, and the others are
-    fitted again, until all directions hold."""
+    fitted again, until all directions hold; of more than two classes no direction is asked."""
     data = rows.take(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64)) if len(rows) > MOST_ROWS else rows
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without a single value has no mean
-        mean, scale = np.nanmean(data.x, axis=0, dtype=np.float64), np.nanstd(data.x, axis=0, dtype=np.float64)
-    mean = np.nan_to_num(mean)
+        mean = np.nan_to_num(np.asarray(np.nanmean(data.x, axis=0, dtype=np.float64)))
+        scale = np.asarray(np.nanstd(data.x, axis=0, dtype=np.float64))
     scale = np.where((scale > 0) & np.isfinite(scale), scale, 1.0)
     z = standardised(data.x, mean, scale)
     used = np.ptp(z, axis=0) > 0
-    wanted = np.array([*directions, *([0] * len(directions))])
+    strength = chosen_strength(z[:, used], data, classes) if settings.strength == "auto" else settings.strength
+    wanted = np.array([*directions, *([0] * len(directions))]) * (classes <= 2)
     while True:
-        weights = np.zeros((z.shape[1], max(1, classes if classes > 2 else 1)))
-        weights[used], bias = _fit(z[:, used], data, classes, settings)
-        wrong = used & (wanted != 0) & (weights[:, 0] * wanted < 0)
+        weights = np.zeros((z.shape[1], classes if classes > 2 else 1))
+        weights[used], bias = _fit(z[:, used], data, classes, strength)
+        wrong = used & (weights[:, 0] * wanted < 0)
         if not wrong.any():
             return LinearFitted(mean, scale, weights, bias)
         used &= ~wrong
 
 
-def _fit(z: np.ndarray, data: Arrays, classes: int, settings: LinearSection) -> tuple[np.ndarray, np.ndarray]:
+def chosen_strength(z: Floats, data: Arrays, classes: int) -> float:
+    """The strength with the least cross-validated loss, among `STRENGTHS`."""
+    if len(data) > FEW_ROWS or len(data) < 2 * PARTS:
+        return 1.0
+    part = data.parts(PARTS, classes, seed=0)
+    losses = np.zeros(len(STRENGTHS))
+    for number in range(PARTS):
+        inside, outside = np.flatnonzero(part != number), np.flatnonzero(part == number)
+        rows, held_out = data.take(inside), data.take(outside)
+        for place, strength in enumerate(STRENGTHS):
+            weights, bias = _fit(z[inside], rows, classes, strength)
+            losses[place] += loss(z[outside] @ weights + bias, held_out.y, held_out.weight, classes)
+    return STRENGTHS[int(np.argmin(losses))]
+
+
+def _fit(z: Floats, data: Arrays, classes: int, strength: float) -> tuple[Floats, Floats]:
     """(weights [features, outputs], bias [outputs])."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    if not z.shape[1]:
-        return np.zeros((0, max(1, classes if classes > 2 else 1))), np.zeros(max(1, classes if classes > 2 else 1))
     if not classes:
-        ridge = Ridge(alpha=1.0 / settings.strength).fit(z, data.y, data.weight)
-        return ridge.coef_.reshape(-1, 1), np.array([ridge.intercept_])
+        ridge = Ridge(alpha=1.0 / strength).fit(z, data.y, data.weight) if z.shape[1] else None
+        bias = np.average(data.y, weights=data.weight) if ridge is None else ridge.intercept_
+        return np.zeros((0, 1)) if ridge is None else ridge.coef_.reshape(-1, 1), np.array([bias])
+    counts = np.bincount(data.y, weights=data.weight, minlength=classes)
+    present = np.flatnonzero(np.bincount(data.y, minlength=classes))
+    if len(present) == 1 or not z.shape[1]:
+        logs = np.log((counts + 0.5) / counts.sum())
+        return np.zeros((z.shape[1], classes if classes > 2 else 1)), logs if classes > 2 else logs[1:] - logs[:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is near enough
-        model = LogisticRegression(C=settings.strength, max_iter=300, tol=1e-4)
-        model.fit(z, data.y, data.weight)
-    return model.coef_.T, model.intercept_
+        model = LogisticRegression(C=strength, max_iter=300, tol=1e-4).fit(z, data.y, data.weight)
+    if classes == 2:
+        return model.coef_.T, model.intercept_
+    weights, bias = np.zeros((z.shape[1], classes)), np.log((counts + 0.5) / counts.sum())  # of those not present
+    bias[present] = 0.0
+    told = present[1:] if len(present) == 2 else present  # of two the second's log-odds alone are told
+    weights[:, told], bias[told] = model.coef_.T, model.intercept_
+    return weights, bias

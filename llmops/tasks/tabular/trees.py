@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,11 +44,8 @@ def fit_trees(
 
 def parameters(classes: int, settings: TreesSection, directions: Sequence[int], seed: int, rows: int) -> dict[str, Any]:
     """LightGBM's parameters."""
-    from llmops.core.threads import cores
-
-    objective = {0: "regression", 2: "binary"}.get(classes, "multiclass")
-    found = {
-        "objective": objective,
+    return {
+        **common(classes, directions, seed),
         "learning_rate": settings.learning_rate,
         "num_leaves": settings.leaves,
         "max_depth": settings.depth,
@@ -57,14 +55,24 @@ def parameters(classes: int, settings: TreesSection, directions: Sequence[int], 
         "bagging_freq": 1 if settings.rows < 1 else 0,
         "lambda_l2": settings.l2,
         "extra_trees": settings.extra,
+    }
+
+
+def common(classes: int, directions: Sequence[int], seed: int) -> dict[str, Any]:
+    """Parameters of boosted trees and forests alike: what is learnt, and that the same comes out every time."""
+    from llmops.core.threads import cores
+
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    found: dict[str, Any] = {
+        "objective": {0: "regression", 2: "binary"}.get(classes, "multiclass"),
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": cores(),
+        "num_threads": int(asked) if asked.isdigit() else cores(),
         "verbose": -1,
         **({"num_class": classes} if classes > 2 else {}),
     }
-    if any(directions):
+    if any(directions) and classes <= 2:
         found |= {"monotone_constraints": list(directions), "monotone_constraints_method": "advanced"}
     return found
 
@@ -121,5 +129,6 @@ def _add(nodes: dict[str, list[Any]], node: dict[str, Any]) -> int:
 
 def below(threshold: float) -> np.float32:
     """The largest float32 that is not above a float64 threshold: float32 features compare with both alike."""
-    nearest = np.float32(threshold)
+    with np.errstate(over="ignore"):  # beyond float32: all that are there lie below
+        nearest = np.float32(threshold)
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))
