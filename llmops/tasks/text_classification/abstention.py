@@ -28,8 +28,8 @@ back (without such rows: the least sure answers).
 Measured on the shipped support data (docs/decisions/0005-abstention.md). The rule before, the best balance of coverage
 and outside recall, kept back a quarter of the shop's own questions on validation and one in seven on the test rows.
 This one keeps back 3 % of these, nearly half of them wrong answers, and the energy still catches two foreign questions
-of three, where the largest probability catches fewer than half. An answer that would have been wrong is no loss, so right
-answers are counted and not all.
+of three, where the largest probability catches fewer than half. A wrong answer that is kept back is no loss, so right
+ones are counted and not all.
 """
 SLACK = 1e-9
 """A share that is a target but for rounding is the target."""
