@@ -17,3 +17,13 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
     middle = (share + weight / 2) / (1 + weight)
     half = Z95 / (1 + weight) * math.sqrt(share * (1 - share) / rows + weight / (4 * rows))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def auc_margin(area: float, events: int, others: int) -> float | None:
+    """Half the width of the 95 % interval around an area under the ROC curve (Hanley and McNeil 1982); None without
+    events or others."""
+    if not events or not others:
+        return None
+    both_events, both_others = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (events - 1) * (both_events - area**2) + (others - 1) * (both_others - area**2)
+    return Z95 * math.sqrt(max(variance, 0.0) / (events * others))

@@ -58,6 +58,7 @@ class FieldSection(Section):
     dates: str | None = None
     """date: how dates are written, as for strptime (`%d.%m.%Y`); absent: ISO 8601."""
     missing: list[str] = []
-    """Words that mean that there is no value, besides an empty cell, NA, N/A, NaN, null, none, `-` and `?`."""
+    """Words that mean that there is no value, besides an empty cell and (but for a text) NA, N/A, NaN, null, none, `-`
+    and `?`; a number here (`-999`) is missing however it is written."""
     monotone: Literal["increasing", "decreasing"] | None = None
     """number, date: the answer may only rise (or fall) with it; boosted trees and linear models hold to it."""

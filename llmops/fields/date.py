@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,58 +11,71 @@ import numpy as np
 
 from llmops.fields.kind import BadCell, Column, ReadColumn
 from llmops.fields.quantities import Quantity
-from llmops.fields.words import ABSENT, read_distinct
+from llmops.fields.words import ABSENT, one_array, read_distinct
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FIRST, LAST = 1900, 2200
 """Years; others are mistakes of typing, or stand for something else."""
+EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (FIRST, LAST + 1))
+FAR_OFF = f"a date before {FIRST} or after {LAST}"
 
 
 class Date(Quantity):
-    """See the module. ISO 8601, or as the field's `dates` says; without a zone it is UTC."""
+    """See the module. ISO 8601, or as the field's `dates` says; without a zone it is UTC. Numbers are refused: whether
+    they count days or milliseconds, and from when, nobody can tell."""
 
     name = "date"
 
     def read(self, cell: Any) -> float | None:
         """Raises BadCell for what is no date, and for years that no table means."""
-        if cell is None:
+        if cell is None or (isinstance(cell, float | datetime) and cell != cell):  # NaN, pandas' NaT
             return None
-        if isinstance(cell, datetime):
-            return self._seconds(cell)
         if isinstance(cell, date):
-            return self._seconds(datetime(cell.year, cell.month, cell.day))
+            return self._typed(cell)
         if not isinstance(cell, str):
-            if isinstance(cell, float) and np.isnan(cell):
-                return None
-            raise BadCell("a number, not a date (write 2026-11-22)")
+            raise BadCell("not a date (write 2026-11-22)")
         text = cell.strip()
         folded = text.casefold()
-        if folded in ABSENT or folded in {word.casefold() for word in self.section.missing}:
+        if folded in ABSENT or folded in self.missing:
             return None
         try:
             parsed = datetime.strptime(text, self.section.dates) if self.section.dates else _iso(text)
         except ValueError:
-            how = f"as {self.section.dates}" if self.section.dates else "write 2026-11-22"
-            raise BadCell(f"not a date ({how})") from None
-        return self._seconds(parsed)
+            raise BadCell(self._why(text)) from None
+        return _seconds(parsed)
 
-    def _seconds(self, moment: datetime) -> float:
-        if not FIRST <= moment.year <= LAST:
-            raise BadCell(f"a date before {FIRST} or after {LAST}")
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    def _typed(self, cell: date) -> float | None:
+        """A cell that is a date already."""
+        if self.missing and not self.missing.isdisjoint((cell.isoformat().casefold(), cell.isoformat()[:10])):
+            return None
+        return _seconds(cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day))
+
+    def _why(self, text: str) -> str:
+        if self.section.dates:
+            return f"not a date (as {self.section.dates})"
+        return "no such day" if re.match(r"\d{4}-\d\d-\d\d(\D|$)", text) else "not a date (write 2026-11-22)"
 
     def read_column(self, cells: pa.Array | pa.ChunkedArray) -> ReadColumn:
+        """Columns that are dates already pass as they are; others are read one distinct cell at a time."""
         import pyarrow as pa
 
-        found = read_distinct(cells, self.read, pa.float64())
-        return ReadColumn(_moments(found.values), found.bad)
+        whole = one_array(cells)
+        if self.missing or not (pa.types.is_date(whole.type) or pa.types.is_timestamp(whole.type)):
+            found = read_distinct(whole, self.read, pa.float64())
+            return ReadColumn(_moments(found.values), found.bad)
+        instants = whole.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        seconds = np.round(np.array(instants.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)) / 1e6)
+        far = np.flatnonzero((seconds < EARLIEST) | (seconds >= LATEST))
+        seconds[far] = np.nan
+        return ReadColumn(_moments(pa.array(seconds, from_pandas=True)), dict.fromkeys(far.tolist(), FAR_OFF))
 
     def numpy(self, values: pa.Array | pa.ChunkedArray) -> Column:
         import pyarrow as pa
 
-        return np.asarray(values.cast(pa.int64()).cast(pa.float64()).to_numpy(), np.float64)
+        seconds = one_array(values).cast(pa.timestamp("s"), safe=False).cast(pa.int64()).cast(pa.float64())
+        return np.asarray(seconds.to_numpy(zero_copy_only=False), np.float64)
 
     def arrow(self, column: Column) -> pa.Array:
         """A numpy column as moments of a second."""
@@ -81,6 +95,14 @@ class Date(Quantity):
         }  # fmt: skip
 
 
+def _seconds(moment: datetime) -> float:
+    """Whole seconds since 1970; a moment without a zone is UTC."""
+    seconds = float(round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()))
+    if not EARLIEST <= seconds < LATEST:
+        raise BadCell(FAR_OFF)
+    return seconds
+
+
 def _iso(text: str) -> datetime:
     if text.isdigit():
         raise ValueError("a bare number")
@@ -90,6 +112,5 @@ def _iso(text: str) -> datetime:
 def _moments(seconds: pa.Array) -> pa.Array:
     """float64 seconds as Arrow's timestamps of whole seconds."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    return pc.round(seconds).cast(pa.int64()).cast(pa.timestamp("s"))
+    return seconds.cast(pa.int64()).cast(pa.timestamp("s"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,17 +11,23 @@ from llmops.core.report import Number
 from llmops.fields import mixes
 from llmops.fields.kind import BadCell, Column, Drifted, ReadColumn
 from llmops.fields.quantities import Quantity
-from llmops.fields.words import ABSENT, read_distinct
+from llmops.fields.words import ABSENT, as_text, one_array, read_distinct
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-YES = frozenset("yes y true t 1 on ja j si sí s oui o vrai sim verdadero vero tak da 是 有 对 はい 예".split())
-NO = frozenset("no n false f 0 off nein não nao non faux falso nee nej nie ne 否 无 没有 错 いいえ 아니요".split())
+YES = frozenset(
+    """yes y true t 1 on ja j wahr si sí sì s oui o vrai sim verdadero verdadeiro vero tak da да evet igen ano ναι joo
+    kyllä ✓ ✔ 是 有 对 真 はい 예""".split()
+)
+NO = frozenset(
+    """no n false f 0 off nein falsch não nao non faux falso nee nej nei nie ne нет hayır hayir nem όχι ei ✗ ✘ 否 无 没有 错
+    假 いいえ 아니요""".split()
+)
 
 
 class Flag(Quantity):
-    """See the module."""
+    """See the module. `1.0` is yes, as tables write it whose flags lack some values."""
 
     name = "flag"
 
@@ -29,14 +35,10 @@ class Flag(Quantity):
         """Raises BadCell for anything that is neither."""
         if cell is None or isinstance(cell, bool):
             return cell
-        if isinstance(cell, int | float | np.number):
-            if np.isnan(cell):
-                return None
-            if cell in (0, 1):
-                return bool(cell)
-            raise BadCell("neither yes nor no")
-        folded = str(cell).strip().casefold().removesuffix(".0")
-        if folded in ABSENT or folded in {word.casefold() for word in self.section.missing}:
+        if isinstance(cell, float) and np.isnan(cell):
+            return None
+        folded = as_text(cell).strip().casefold().removesuffix(".0")
+        if folded in ABSENT or folded in self.missing:
             return None
         if folded in YES or folded in NO:
             return folded in YES
@@ -47,13 +49,11 @@ class Flag(Quantity):
 
         return read_distinct(cells, self.read, pa.bool_())
 
-    def column(self, values: Sequence[Any]) -> Column:
-        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
-
     def numpy(self, values: pa.Array | pa.ChunkedArray) -> Column:
         import pyarrow as pa
 
-        return np.asarray(values.cast(pa.uint8()).cast(pa.float64()).to_numpy(), np.float64)
+        numbers = one_array(values).cast(pa.uint8()).cast(pa.float64())
+        return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
 
     def shown(self, value: float) -> str:
         return "yes" if value else "no"

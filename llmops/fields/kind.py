@@ -41,11 +41,12 @@ class ReadColumn:
 
 @dataclass(frozen=True)
 class Drifted:
-    """One two-sample test on a field: the name of what it looks at ("income", "words of text"), the shift, and in
-    words what moved ("median 21,000 -> 34,000"), for people."""
+    """One two-sample test on a field: the name of what it looks at ("income", "words of text"), the shift; for people,
+    how that is compared, and what moved in words ("median 21,000 -> 34,000")."""
 
     test: str
     shift: Shift
+    about: str
     told: list[str] = field(default_factory=list)
 
 
@@ -60,6 +61,7 @@ class Kind(ABC):
 
     def __init__(self, section: FieldSection) -> None:
         self.section = section
+        self.missing = frozenset(word.strip().casefold() for word in section.missing)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -19,9 +20,11 @@ KNOWN = 1000
 """Values that are remembered, the most frequent first."""
 SHOWN = 3
 RARE = 0.005
-"""Values rarer than this among the old ones count as one."""
+"""Values rarer than this among old and new ones together count as one. (Were it those rare among the old ones, the new
+sample of a column with thousands of values would always look new.)"""
 NEW_SHARE = 0.05
 """From such a share of never seen values on, another export is likelier than another world."""
+MIX = "mix of its values, missing ones among them (total variation distance)"
 MISSING, OTHER = "(missing)", "(other)"
 
 
@@ -30,7 +33,7 @@ def profile(values: Sequence[str | None]) -> dict[str, Number]:
     counts = Counter(values)
     missing = counts.pop(None, 0)
     total = max(1, len(values))
-    top = {str(name): round(n / total, 4) for name, n in counts.most_common(SHOWN)}
+    top = {f"share of {name}": round(n / total, 4) for name, n in counts.most_common(SHOWN)}
     return {"missing": round(missing / total, 4), "distinct": len(counts), **top}
 
 
@@ -54,16 +57,10 @@ def drift(name: str, old: Sequence[str | None], new: Sequence[str | None], rng: 
     """How far the mix of values moved; rare ones are pooled."""
     if min(len(old), len(new)) < FEWEST:
         return []
-    counts = Counter(old)
-    common = {value for value, n in counts.items() if n >= RARE * len(old)}
-    ours, theirs = ([_named(value, common, counts) for value in side] for side in (old, new))
-    return [Drifted(name, mix_shift(ours, theirs, rng), moved(old, new))]
-
-
-def _named(value: str | None, common: set[str | None], seen: Counter[str | None]) -> str:
-    if value is None:
-        return MISSING
-    return str(value) if value in common else OTHER if value in seen else f"new: {value}"
+    counts = Counter([*old, *new])
+    common = {value for value, n in counts.items() if n >= RARE * counts.total()} | {None}
+    ours, theirs = ([MISSING if v is None else v if v in common else OTHER for v in side] for side in (old, new))
+    return [Drifted(name, mix_shift(ours, theirs, rng), MIX, moved(ours, theirs))]
 
 
 def moved(old: Sequence[Any], new: Sequence[Any]) -> list[str]:
@@ -71,7 +68,7 @@ def moved(old: Sequence[Any], new: Sequence[Any]) -> list[str]:
     before, after = Counter(old), Counter(new)
     shares = [(before[name] / len(old), after[name] / len(new), name) for name in before | after]
     shares.sort(key=lambda row: (-abs(row[1] - row[0]), str(row[2])))
-    return [f"share of {MISSING if n is None else n} {a:.1%} -> {b:.1%}" for a, b, n in shares[:SHOWN] if a != b]
+    return [f"share of {name} {a:.1%} -> {b:.1%}" for a, b, name in shares[:SHOWN] if a != b]
 
 
 def schema_drift(name: str, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
@@ -81,10 +78,19 @@ def schema_drift(name: str, old: Sequence[Any], new: Sequence[Any]) -> list[str]
     gone = went_missing(name, sum(v is None for v in old) / len(old), sum(v is None for v in new) / len(new))
     seen = set(old)
     fresh = Counter(value for value in new if value is not None and value not in seen)
-    if gone or fresh.total() < NEW_SHARE * len(new):
+    share = fresh.total() / len(new)
+    if gone or share < NEW_SHARE + _unseen_by_chance(old, len(new)):
         return gone
     named = ", ".join(str(value) for value, _ in fresh.most_common(SHOWN))
-    return [f"{name} has values that were never seen: {named} ({fresh.total() / len(new):.0%} of the rows)"]
+    return [f"{name} has values that were never seen: {named} ({share:.0%} of the rows)"]
+
+
+def _unseen_by_chance(old: Sequence[Any], rows: int) -> float:
+    """Share of `rows` new rows whose value the old ones lack though nothing changed, four standard deviations up: about
+    the share of the old ones whose value stands once (Good 1953)."""
+    once = sum(n == 1 for value, n in Counter(old).items() if value is not None) / len(old)
+    likely = max(once, 1 / len(old))
+    return once + 4 * math.sqrt(likely * (1 - likely) * (1 / len(old) + 1 / rows))
 
 
 def went_missing(name: str, before: float, after: float) -> list[str]:

@@ -17,6 +17,8 @@ from llmops.fields.rowkeys import mix
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 MISSING_KEY = np.uint64(key_of("\0missing"))
+VALUES = "its values (Kolmogorov-Smirnov distance)"
+LACKS = "share of rows without it (difference of shares)"
 FAR = 1.0
 """A value is far out when it lies further outside of all that training saw than this many times its range."""
 
@@ -78,12 +80,12 @@ class Quantity(Kind):
         ours, theirs = old[~np.isnan(old)], new[~np.isnan(new)]
         found = []
         if min(len(ours), len(theirs)) >= FEWEST:
-            found.append(Drifted(name, value_shift(ours, theirs, rng), self.moved(ours, theirs)))
+            found.append(Drifted(name, value_shift(ours, theirs, rng), VALUES, self.moved(ours, theirs)))
         if len(ours) < len(old) or len(theirs) < len(new):
             shares = 1 - len(ours) / len(old), 1 - len(theirs) / len(new)
             before, after = (["missing" if lacks else "there" for lacks in np.isnan(side)] for side in (old, new))
             told = f"missing {shares[0]:.1%} -> {shares[1]:.1%}"
-            found.append(Drifted(f"{name} missing", mix_shift(before, after, rng), [told]))
+            found.append(Drifted(f"{name} missing", mix_shift(before, after, rng), LACKS, [told]))
         return found
 
     def moved(self, old: Column, new: Column) -> list[str]:

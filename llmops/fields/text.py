@@ -23,6 +23,8 @@ from llmops.fields.words import Wordy
 KNOWN_WORDS = 200_000
 """Words of training that are remembered, the most frequent first."""
 STRANGEST = 5
+WORDS = "share of words that training never saw (Cliff's delta)"
+APART = "how well a classifier tells old texts from new ones (2 AUC - 1)"
 PERCENTILES = (5, 50, 95, 99, 100)
 
 
@@ -72,8 +74,8 @@ class Text(Wordy):
         strangest = [theirs[at] for at in np.argsort(-newness, kind="stable")[:STRANGEST]]
         of = "" if name == "text" else f" of {name}"
         return [
-            Drifted(f"unknown words{of}", unknown, moved),
-            Drifted(f"texts{of}", shift, [f"least like the old ones: {text[:200]}" for text in strangest]),
+            Drifted(f"unknown words{of}", unknown, WORDS, moved),
+            Drifted(f"texts{of}", shift, APART, [f"least like the old ones: {text[:200]}" for text in strangest]),
         ]
 
     def schema_drift(self, name: str, old: Column, new: Column) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmops.fields.cleaning import SURROGATE
 from llmops.fields.hashing import key_of
 from llmops.fields.kind import BadCell, Column, Keys, Kind, ReadColumn
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ABSENT = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
-"""Words that mean that there is no value, folded."""
+"""Words that mean that there is no value, folded. A category "none" is missing too: a model learns from what is missing
+as from a value, and tables that write both an empty cell and "none" for the same thing are common."""
 
 
 class Wordy(Kind):
@@ -30,23 +32,11 @@ class Wordy(Kind):
             return None
         text = self.written(cell)
         folded = text.casefold()
-        return None if folded in self.absent or folded in self._missing else text
+        return None if folded in self.absent or folded in self.missing else text
 
     def written(self, cell: Any) -> str:
         """A cell as text, its ends trimmed."""
-        if isinstance(cell, str):
-            return cell.strip()
-        if isinstance(cell, bool):
-            return str(cell).lower()
-        if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
-            return str(int(cell))
-        if isinstance(cell, int | float | Decimal) or hasattr(cell, "isoformat"):
-            return str(cell)
-        raise BadCell("more than one value in a cell" if isinstance(cell, list | dict | tuple) else "not words")
-
-    @property
-    def _missing(self) -> set[str]:
-        return {word.casefold() for word in self.section.missing}
+        return as_text(cell).strip()
 
     def read_column(self, cells: pa.Array | pa.ChunkedArray) -> ReadColumn:
         """Each distinct cell is read once."""
@@ -64,7 +54,7 @@ class Wordy(Kind):
         """Objects; each distinct value is one Python object."""
         import pyarrow as pa
 
-        whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        whole = one_array(values)
         if not pa.types.is_dictionary(whole.type):
             whole = whole.dictionary_encode()
         names = self.column([*whole.dictionary.to_pylist(), None])
@@ -84,27 +74,62 @@ class Wordy(Kind):
         return np.fromiter((hashed[value] for value in values), np.uint64, len(values))
 
 
-def read_distinct(cells: pa.Array | pa.ChunkedArray, read: Callable[[Any], Any], kind: pa.DataType) -> ReadColumn:
-    """A column read one distinct cell at a time."""
+def as_text(cell: Any) -> str:
+    """One cell as text: a whole number without decimals, so that a code is the same whether it was read as 2 or 2.0.
+    Halves of surrogate pairs, which UTF-8 can't carry, become U+FFFD. Raises BadCell for a list or an object."""
+    if isinstance(cell, str):
+        if not cell.isascii() and SURROGATE.search(cell):
+            return cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return str(cell)
+    if isinstance(cell, bool | np.bool_):
+        return str(cell).lower()
+    if isinstance(cell, np.number):
+        cell = cell.item()
+    if isinstance(cell, Decimal) and cell.is_finite():
+        return f"{cell.normalize():f}"
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+        return str(int(cell))
+    if isinstance(cell, int | float | Decimal) or hasattr(cell, "isoformat"):
+        return str(cell)
+    raise BadCell("more than one value in a cell" if isinstance(cell, list | dict | tuple) else "not words")
+
+
+def one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
     import pyarrow as pa
 
-    whole = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+
+
+def read_distinct(cells: pa.Array | pa.ChunkedArray, read: Callable[[Any], Any], kind: pa.DataType) -> ReadColumn:
+    """A column read one distinct cell at a time; as a dictionary of distinct values where `kind` is one."""
+    import pyarrow as pa
+
+    whole = one_array(cells)
+    flat = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_timestamp(whole.type) and whole.type.unit == "ns":  # Python knows no nanoseconds
+        whole = whole.cast(pa.timestamp("us", whole.type.tz), safe=False)
     if not pa.types.is_dictionary(whole.type):
         try:
             whole = whole.dictionary_encode()
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists and objects
-            return _read_each(whole.to_pylist(), read, kind)
-    distinct = _read_each(whole.dictionary.to_pylist(), read, kind)
+            each = read_each(whole.to_pylist(), read, flat)
+            return ReadColumn(each.values if flat == kind else each.values.dictionary_encode(), each.bad)
+    distinct = read_each(whole.dictionary.to_pylist(), read, flat)
     codes = whole.indices
     bad: dict[int, str] = {}
     if distinct.bad:
-        numbers = codes.to_numpy(zero_copy_only=False)
-        for code, reason in distinct.bad.items():
-            bad.update(dict.fromkeys(np.flatnonzero(numbers == code).tolist(), reason))
-    return ReadColumn(distinct.values.take(codes), dict(sorted(bad.items())))
+        numbers = codes.fill_null(-1).to_numpy(zero_copy_only=False)
+        for place in np.flatnonzero(np.isin(numbers, list(distinct.bad))).tolist():
+            bad[place] = distinct.bad[int(numbers[place])]
+    if flat == kind:
+        return ReadColumn(distinct.values.take(codes), bad)
+    names = distinct.values.dictionary_encode()  # cells that are written differently may be one value
+    return ReadColumn(pa.DictionaryArray.from_arrays(names.indices.take(codes), names.dictionary), bad)
 
 
-def _read_each(cells: Sequence[Any], read: Callable[[Any], Any], kind: pa.DataType) -> ReadColumn:
+def read_each(cells: Sequence[Any], read: Callable[[Any], Any], kind: pa.DataType) -> ReadColumn:
+    """Cells of any types, read one by one."""
     import pyarrow as pa
 
     values, bad = [], {}

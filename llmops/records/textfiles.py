@@ -100,6 +100,10 @@ def find_encoding(path: Path, name: str, told: str | None = None) -> Encoding:
     return Encoding(guess, found=True)
 
 
+NEARLY = 0.05
+"""Differences of charset-normalizer's scores that a few words more could turn."""
+
+
 @dataclass
 class _Strays:
     """Lines that are not UTF-8: how many, the first one's number, some of their bytes."""
@@ -131,11 +135,17 @@ def _not_utf8(path: Path) -> _Strays:
 def _guess(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample).best()
+    found = from_bytes(sample)
+    best = found.best()
     if best is None:
         return None
-    # Where the bytes read the same in many code pages, it is the one that Windows writes in Western Europe.
-    return "cp1252" if "cp1252" in best.could_be_from_charset else str(best.encoding)
+    # Where the bytes read as well in many code pages (a table of numbers has few words to tell them apart by), it is
+    # the one that Windows writes in Western Europe.
+    as_good = [
+        match for match in found if match.chaos <= best.chaos + NEARLY and match.coherence >= best.coherence - NEARLY
+    ]
+    usual = any("cp1252" in match.could_be_from_charset for match in as_good)
+    return "cp1252" if usual else str(best.encoding)
 
 
 def _must_decode(path: Path, name: str, encoding: str) -> None:

@@ -9,7 +9,7 @@ from llmops.core.artifact import write_whole
 from llmops.core.errors import UsageError
 from llmops.core.places import default_root
 from llmops.records.look import look
-from llmops.starter import answering, classification, generation
+from llmops.starter import answering, classification, generation, tabular
 from llmops.starter.recognise import recognise
 
 EVERYDAY = {"train", "training", "data", "dataset", "export"}  # names of files that say nothing; the folder's name does
@@ -47,8 +47,9 @@ def draft(
     root: Path | None = None,
 ) -> str:
     """A commented config for the data, as YAML. `text` and `label` name columns (of a question and its answer, where
-    answers are sought; of documents), guessed when absent; `source` is how the config names the data (default: its
-    absolute path); `task` is recognised when absent; models that earlier runs made are looked for below `root`.
+    answers are sought; of documents; `label` is what a table is to predict), guessed when absent; `source` is how the
+    config names the data (default: its absolute path); `task` is recognised when absent; models that earlier runs made
+    are looked for below `root`.
 
     Raises DataError when the data can't be read, lacks a named column, or holds nothing that the task could learn;
     UsageError when there is no such task.
@@ -59,6 +60,8 @@ def draft(
         return answering.draft(answering.see(data, text, label), name, path)
     if kind.task == "text-generation":
         return generation.draft(generation.see(data, kind, text), name, path, root)
+    if kind.task == "tabular":
+        return tabular.draft(tabular.see(data, label), name, path)
     return classification.draft(look(data, text, label), name, path)
 
 

@@ -15,6 +15,7 @@ from llmops.records.look import SAMPLE, first_rows, look, open_data
 from llmops.records.profile import ASIAN, Column, columns_of
 from llmops.records.readers import ENDINGS, PLAIN
 from llmops.records.tablereader import is_saved_dataset
+from llmops.starter.usable import is_table
 from llmops.tasks import TASKS, find
 
 Objective = Literal["language-model", "instructions", "preferences"]
@@ -51,14 +52,21 @@ def recognise(data: Path, task: str | None = None, text: str | None = None, labe
     if task not in (None, "text-generation"):
         return Kind(str(task))
     if task is None and label is not None:
-        return Kind("text-classification")
+        return Kind("tabular" if text is None and not data.is_dir() and holds_table(data) else "text-classification")
     if is_plain_text(data):
         return Kind("text-generation", "language-model", plain=True)
     rows = first_rows(open_data(data), data, SAMPLE)
     objective = None if text is not None else _spoken(rows)
     if objective is not None or task is not None:
         return Kind("text-generation", objective or "language-model")
-    return Kind("answering" if question_and_answer(columns_of(rows)) else "text-classification")
+    if question_and_answer(columns_of(rows)):
+        return Kind("answering")
+    return Kind("tabular" if text is None and not data.is_dir() and is_table(rows) else "text-classification")
+
+
+def holds_table(data: Path) -> bool:
+    """Whether a file is a table to predict from."""
+    return is_table(first_rows(open_data(data), data, SAMPLE))
 
 
 def is_plain_text(data: Path) -> bool:
@@ -83,13 +91,14 @@ def _holds_tables(folder: Path) -> bool:
 
 
 def _is_table(data: Path) -> bool:
-    """Whether a text file holds texts with labels: exports of tables end with .txt too."""
+    """Whether a text file holds texts with labels, or columns: exports of tables end with .txt too."""
+    reading = open_data(data)
     try:
-        seen = look(data)
+        rows = len(first_rows(reading, data))
+        fits = len(reading.bad) <= TABLE * (rows + len(reading.bad))
+        return fits and (holds_table(data) or bool(look(data)))
     except DataError:
         return False
-    bad = len(seen.reading.bad)
-    return bad <= TABLE * (seen.rows + bad)
 
 
 def _spoken(rows: list[Row]) -> Objective | None:

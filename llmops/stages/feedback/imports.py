@@ -5,8 +5,9 @@ What rows may say stands in said.py. Importing a file twice changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from llmops.fields.redaction import KINDS, redact
 from llmops.records.readers import read
 from llmops.records.traffic import TrafficLog
 from llmops.records.trafficreader import TrafficReader
+from llmops.stages.feedback.outcomefile import IDENT
 from llmops.stages.feedback.said import Said, expected, parser
 
 SHOWN = 20
@@ -37,50 +39,110 @@ class Home(Protocol):
 
 def import_file(project: Home, file: Path) -> str:
     """Take in a file and say in one line what was taken. Raises DataError: the file cannot be read, a row is bad
-    (all are told, with file:line; nothing is imported then), the log knows none of the ids, or it keeps no texts and
+    (all are told, with file:line; nothing is imported then), the log knows none of the ids, or it keeps no contents and
     could not hold what is to be learnt."""
-    said = _read(file, project.task, project.sections["task"])
+    task, section = project.task, project.sections["task"]
+    said, later = _read(file, task, section)
     deploy: Any = project.sections["deploy"]
-    prose = project.task.runtime == "stepper"
-    if not deploy.log_text and not project.task.labelled and any(row.correction for row in said):
+    prose = task.runtime == "stepper"
+    teaches = [
+        row for row in said if row.correction and (row.request is not None or task.predicts(section) == "nothing")
+    ]
+    if not deploy.log_text and teaches and (task.columned or task.predicts(section) == "nothing"):
         do = "set `deploy.log_text: true`, or add the file to prepare.sources"
-        raise DataError("the traffic log keeps no texts, so it cannot hold right answers", str(file), do)
+        raise DataError("the traffic log keeps no contents, so it cannot hold right answers", str(file), do)
     if prose and deploy.redact_log:
         said = [replace(row, correction=row.correction and redact(row.correction, KINDS)) for row in said]
     path = project.places.traffic / "traffic.db"
     with TrafficLog(path, deploy.keep_traffic_days, deploy.log_text, deploy.redact_log, queue=len(said) * 2 + 1) as log:
-        known = [row for row in said if row.text is not None or log.knows(row.id)]
-        if not known:
+        found = _find(log, path, said, getattr(section, "id", None) if task.columned else None)
+        if not found.rows:
             do = "send the ids that came with the answers, or rows with the right answer instead"
-            raise DataError(f"the traffic log knows none of the {len(said)} ids", said[0].origin, do)
-        fresh = _fresh(path, known)
+            what = f"the traffic log knows none of the {len(said)} ids"
+            raise DataError(what + found.told(deploy.keep_traffic_days), said[0].origin, do)
+        fresh = _fresh(path, found.rows)
         _log(log, fresh, prose)
-    unknown = f"; {len(said) - len(known)} ids are not in the log (any more)" if len(said) > len(known) else ""
-    return f"imported {_rows(len(fresh), 'row')} of {file.name}; {len(known) - len(fresh)} were there already{unknown}"
+    told = f"imported {_rows(len(fresh), 'row')} of {file.name}; {len(found.rows) - len(fresh)} were there already"
+    told += f"; {found.unknown} ids are not in the log (any more)" if found.unknown else ""
+    if task.columned:
+        told += found.told(deploy.keep_traffic_days) + _by_version(path, found.rows)
+        told += f"; {_rows(later, 'row')} without an outcome yet" if later else ""
+    return told
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows that the log can take, each with a request's id; how many ids it doesn't know, and how many of these it
+    would only know redacted."""
+
+    rows: list[Said]
+    unknown: int = 0
+    hidden: int = 0
+
+    def told(self, keep_days: float) -> str:
+        """Why ids may be unknown."""
+        hidden = f"; {self.hidden} ids look like personal data, which the log redacts (deploy.redact_log)"
+        return (hidden if self.hidden else "") + (
+            f" (requests are kept for {keep_days:g} days: deploy.keep_traffic_days)" if self.unknown else ""
+        )
+
+
+def _find(log: TrafficLog, path: Path, said: Sequence[Said], field: str | None) -> Found:
+    """Which request each row speaks about: the one of its id, the newest that held its own id in `field`, or, of a whole
+    row, none."""
+    by_own: dict[str, str] = {}
+    if field is not None:
+        with TrafficReader(path) as reader:
+            by_own = {str(IDENT.read(value)): key for key, value in reader.own_ids(field)}
+    rows, unknown, hidden = [], 0, 0
+    for row in said:
+        if row.own is not None and row.own in by_own:
+            rows.append(replace(row, id=by_own[row.own], request=None))
+        elif row.request is not None or log.knows(row.id):
+            rows.append(row)
+        else:
+            unknown += 1
+            hidden += field is not None and redact(row.id, KINDS) != row.id
+    return Found(rows, unknown, hidden)
+
+
+def _by_version(path: Path, rows: Sequence[Said]) -> str:
+    """How many rows are about answers of each version."""
+    about = {row.id for row in rows if row.request is None}
+    with TrafficReader(path) as reader:
+        counts = Counter(row.version for row in reader.judged() if row.id in about and row.version is not None)
+    told = ", ".join(f"{count:,} of version {version}" for version, count in sorted(counts.items()))
+    whole = len(rows) - sum(row.request is None for row in rows)
+    return (f"; outcomes of answers: {told}" if told else "") + (f"; {whole:,} whole rows" if whole else "")
 
 
 def _log(log: TrafficLog, fresh: Sequence[Said], prose: bool) -> None:
     for row in fresh:
-        if row.text is not None:
+        if row.request is not None:
             log.record(
-                row.id, version=None, text=row.text, request=row.request, response=row.response, label=None,
-                probability=None, abstained=False, latency_ms=None, source=BY, prose=prose,
+                row.id, version=None, request=row.request, response=row.response, label=None, probability=None,
+                abstained=False, latency_ms=None, source=BY, prose=prose,
             )  # fmt: skip
         log.feedback(row.id, row.rating, row.correction, by=BY, prose=prose)
 
 
-def _read(file: Path, task: Task, section: Any) -> list[Said]:
-    columns = ("text", "label") if task.labelled else task.columns(section)
+def _read(file: Path, task: Task, section: Any) -> tuple[list[Said], int]:
+    """The rows that say something, and how many have no outcome yet."""
+    labelled = task.predicts(section) == "class" and not task.columned
+    columns = () if task.columned else ("text", "label") if labelled else task.columns(section)
     reading = read(str(file.resolve()), file.parent, columns)
-    parse, do = parser(reading, task, section), expected(task)
+    parse, do = parser(reading, task, section), expected(task, section)
     said: list[Said] = []
     mistakes: list[Mistake] = []
+    later = 0
     for row, origin in reading:
         parsed = parse(row, origin)
-        if isinstance(parsed, Said):
-            said.append(parsed)
-        else:
+        if isinstance(parsed, str):
             mistakes.append(Mistake(parsed, origin, do=do))
+        elif parsed is None:
+            later += 1
+        else:
+            said.append(parsed)
     mistakes += [Mistake(f"{bad.reason}: {bad.detail or bad.text}", bad.origin) for bad in reading.bad]
     if mistakes:
         error = DataError(f"{file.name} has {_rows(len(mistakes), 'bad row')}; nothing was imported", str(file))
@@ -88,8 +150,8 @@ def _read(file: Path, task: Task, section: Any) -> list[Said]:
         error.mistakes += (*mistakes[:SHOWN], *([more] if len(mistakes) > SHOWN else []))
         raise error
     if not said:
-        raise DataError(f"{file.name} has no rows", str(file), do)
-    return said
+        raise DataError(f"{file.name} has no rows" + (" with an outcome" if later else ""), str(file), do)
+    return said, later
 
 
 def _rows(count: int, what: str) -> str:
@@ -97,13 +159,13 @@ def _rows(count: int, what: str) -> str:
 
 
 def _fresh(path: Path, said: list[Said]) -> list[Said]:
-    """Rows that say something that the log does not hold yet."""
+    """Rows that say something that the log does not hold yet; of several about one request the last."""
     with TrafficReader(path) as reader:
         held = {row.id: (row.rating, row.correction) for row in reader.judged()}
-    fresh = []
+    fresh: dict[str, Said] = {}
     for row in said:
         rating, correction = held.get(row.id, (None, None))
         if (row.rating or rating, row.correction or correction) != (rating, correction):
-            fresh.append(row)
+            fresh[row.id] = row
             held[row.id] = (row.rating or rating, row.correction or correction)
-    return fresh
+    return list(fresh.values())

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Judged
 from llmops.records.trafficreader import Volume
+from llmops.stages.feedback.outcomes import Estimate, Span, by_week, figures, is_right
+from llmops.stages.feedback.signals import Signals
 
 
 @dataclass(frozen=True)
 class Quality:
-    """`accuracy` is the share of answered (not abstained) requests that users found right, among those on
-    which they said anything; `low` and `high` are its 95 % Wilson interval. None without any such request.
-    `liked_low` and `liked_high` are the interval of the share of `liked` among `rated`."""
+    """What was said about answers. `judged` are the answered (not abstained) requests on which users said anything;
+    `figures` are theirs (see outcomes.py), `weeks` the same by the week of the request. `liked_low` and `liked_high`
+    are the 95 % Wilson interval of the share of `liked` among `rated`."""
 
     requests: int
     abstained: int
@@ -23,40 +25,40 @@ class Quality:
     liked: int
     corrected: int
     judged: int
-    accuracy: float | None
-    low: float | None
-    high: float | None
-    pairs: list[tuple[str, str, int]]
+    figures: Mapping[str, Estimate] = field(default_factory=dict)
+    pairs: Sequence[tuple[str, str, int]] = ()
     """Answer, correction and how often; the most frequent first. None of answers that are no labels."""
     liked_low: float | None = None
     liked_high: float | None = None
+    weeks: Sequence[Span] = ()
+
+    def estimate(self, name: str) -> tuple[float | None, float | None, float | None]:
+        """A figure with its interval; None each where nothing is known."""
+        found = self.figures.get(name)
+        return (None, None, None) if found is None else (found.value, found.low, found.high)
 
 
-def measure(volumes: Sequence[Volume], judged: Sequence[Judged], labels: bool = True) -> Quality:
-    """Quality over the given days and words of users; `labels`: answers and corrections are labels."""
-    answered = [row for row in judged if row.source == "http" and not row.abstained]
-    right = sum(is_right(row) for row in answered)
-    low, high = wilson(right / len(answered), len(answered)) if answered else (None, None)
+def measure(
+    volumes: Sequence[Volume], judged: Sequence[Judged], signals: Signals, positive: str | None = None
+) -> Quality:
+    """Quality over the given days and words of users; `positive` is the event where there are two classes."""
+    served = [row for row in judged if row.source == "http"]
+    answered = [row for row in served if not row.abstained]
     wrong = Counter((row.label or "", row.correction) for row in answered if row.correction and not is_right(row))
-    ratings = [row.rating for row in judged if row.rating is not None and row.source == "http"]
+    ratings = [row.rating for row in served if row.rating is not None]
     liked = ratings.count(1)
     liked_low, liked_high = wilson(liked / len(ratings), len(ratings)) if ratings else (None, None)
+    pairs = [(answer, correction, count) for (answer, correction), count in wrong.most_common(10)]
     return Quality(
         requests=sum(day.requests for day in volumes),
         abstained=sum(day.abstained for day in volumes),
         rated=len(ratings),
         liked=liked,
-        corrected=sum(row.correction is not None and row.source == "http" for row in judged),
+        corrected=sum(row.correction is not None for row in served),
         judged=len(answered),
-        accuracy=right / len(answered) if answered else None,
-        low=low,
-        high=high,
-        pairs=[(answer, correction, count) for (answer, correction), count in wrong.most_common(10)] if labels else [],
+        figures=figures(served, signals, positive),
+        pairs=pairs if signals.labels else [],
         liked_low=liked_low,
         liked_high=liked_high,
+        weeks=by_week(sorted(served, key=lambda row: row.at), signals, positive),
     )
-
-
-def is_right(row: Judged) -> bool:
-    """Whether the user found the answer right; a correction weighs more than a thumb."""
-    return row.correction == row.label if row.correction is not None else row.rating == 1

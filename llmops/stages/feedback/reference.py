@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,32 @@ import numpy as np
 
 from llmops.bundle.predictor import Predictor
 from llmops.core.errors import DataError
-from llmops.core.protocols import Row
-from llmops.fields.cleaning import cleaner
-from llmops.fields.domain import words
-from llmops.fields.hashing import normalise
-from llmops.fields.redaction import KINDS, redact
+from llmops.core.protocols import Row, Rows, Task
+from llmops.fields.kind import Column
+from llmops.fields.rows import columns_of, read_split
 from llmops.records.trafficreader import Logged
 from llmops.stages.feedback.drift import ABSTAINS, ANSWERS, Sample
-from llmops.stages.feedback.signals import Signals
+from llmops.stages.feedback.lens import Lens
+from llmops.stages.feedback.signals import Signals, number_in
 
-Clean = Callable[[str], str]
 HELD_OUT = 500
-"""Rows of each split that the champion answers; more cost time and tell nothing new."""
+"""Rows of each split that the champion answers at least; more cost time and tell nothing new of texts."""
+DRAWN_FROM = 20_000
+"""Rows of a split that they are drawn from."""
+LEARNT = 50_000
+"""Training rows that tell what training saw."""
+BATCH = 1024
+"""Rows of fields in one batch."""
+Answer = tuple[Any, Any, bool, float | None]
+"""(label, probability, abstained, number)"""
 
 
-def split(dataset: Path, name: str) -> list[Row]:
+def split(dataset: Path, name: str) -> Rows:
     """The rows of one split of the prepared data set."""
-    path = dataset / f"{name}.jsonl"
     try:
-        # Not splitlines: a text may hold U+2028 and its like, which JSON does not escape.
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return read_split(dataset, name)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(dataset / name, error) from error
 
 
 def read_labels(dataset: Path) -> list[str]:
@@ -47,100 +51,119 @@ def read_labels(dataset: Path) -> list[str]:
 
 def holds_documents(dataset: Path) -> bool:
     """Whether the rows are documents, which no request looks like."""
-    return any("document" in row for row in split(dataset, "valid")[:1])
+    rows = split(dataset, "valid")
+    return bool(len(rows)) and "document" in rows.row(0)
 
 
-def held_out(dataset: Path, seed: int, outside: str | None) -> tuple[list[str], list[str]]:
-    """Texts of the validation rows and of the test rows, `HELD_OUT` of each at most.
+def held_out(dataset: Path, task: Task, section: Any, lens: Lens, seed: int) -> tuple[list[Row], list[Row]]:
+    """What the validation rows and the test rows would have asked, some hundreds or thousands of each at most.
 
     Out-of-scope rows never train, so all of them lie in these two; they are thinned to their share of the whole
     data set, or the comparison would expect far too many of them.
     """
-    trained = sum("made_from" not in row for row in split(dataset, "train"))
-    parts = split(dataset, "valid"), split(dataset, "test")
-    beyond = sum(_is_outside(row, outside) for part in parts for row in part)
-    inside = trained + sum(map(len, parts)) - beyond
-    share, draw = beyond / max(inside, 1), random.Random(seed)
-    return _thinned(parts[0], share, outside, draw), _thinned(parts[1], share, outside, draw)
+    outside, draw = getattr(section, "outside", None), random.Random(seed)
+    valid, test = split(dataset, "valid"), split(dataset, "test")
+    share = 0.0 if outside is None else _share_outside(split(dataset, "train"), valid.joined([test]), outside)
+    limit = max(HELD_OUT, min(kind.compared for kind in lens.kinds.values()) // 2)
+
+    def drawn(rows: Rows) -> list[Row]:
+        places = range(len(rows))
+        few = rows if len(rows) <= DRAWN_FROM else rows.take(sorted(draw.sample(places, DRAWN_FROM)))
+        beyond = [outside is not None and row.get("label") == outside for row in few]
+        asks = asked(task, section, (row for row, out in zip(few, beyond, strict=True) if not out), lens)
+        strangers = asked(task, section, (row for row, out in zip(few, beyond, strict=True) if out), lens)
+        asks += draw.sample(strangers, min(round(len(asks) * share), len(strangers)))
+        return draw.sample(asks, min(len(asks), limit))
+
+    return drawn(valid), drawn(test)
 
 
-def _is_outside(row: Row, outside: str | None) -> bool:
-    return outside is not None and row.get("label") == outside
+def _share_outside(train: Rows, others: Rows, outside: str) -> float:
+    """Out-of-scope rows for each other row of the data set."""
+    trained = sum(made is None for made in train.values("made_from"))
+    beyond = sum(label == outside for label in others.values("label"))
+    return float(beyond / max(trained + len(others) - beyond, 1))
 
 
-def _thinned(rows: Sequence[Row], share: float, outside: str | None, draw: random.Random) -> list[str]:
-    """Texts drawn from `rows`, with `share` times as many out-of-scope ones as others at most."""
-    texts = asked([row for row in rows if not _is_outside(row, outside)])
-    beyond = [row["text"] for row in rows if _is_outside(row, outside)]
-    texts += draw.sample(beyond, min(round(len(texts) * share), len(beyond)))
-    return draw.sample(texts, min(len(texts), HELD_OUT))
+def asked(task: Task, section: Any, rows: Iterable[Row], lens: Lens) -> list[Row]:
+    """What a server would have been asked by rows; what stands in several of them once, and nothing where there is
+    nothing to ask."""
+    asks = [ask for row in rows for ask in task.asks(section, row)]
+    asks = [ask for ask in asks if any(value is not None and str(value).strip() for value in ask.values())]
+    keys = lens.keys(lens.columns(asks)).tolist() if asks else []
+    return list(dict(zip(keys, asks, strict=True)).values())
 
 
-def asked(rows: Sequence[Row]) -> list[str]:
-    """What a server would have been asked: the texts of rows; of conversations each of the user's messages, for each
-    is a request of its own, and those that stand in many conversations once."""
-    texts = [row["text"] for row in rows if "messages" not in row]
-    turns = [turn["content"] for row in rows for turn in row.get("messages", ()) if turn["role"] == "user"]
-    return texts + list({normalise(text): text for text in turns}.values())
+def known(dataset: Path, lens: Lens, seed: int) -> dict[str, dict[str, Any]]:
+    """What training saw of each field; made-up rows (typos, swapped words) teach nothing."""
+    rows = split(dataset, "train")
+    own = np.flatnonzero([made is None for made in rows.values("made_from")])
+    if len(own) > LEARNT:
+        own = np.sort(np.random.default_rng(seed).choice(own, LEARNT, replace=False))
+    columns = lens.seen(columns_of(rows.take(own), lens.kinds))
+    return {name: kind.known(columns[name]) for name, kind in lens.kinds.items()}
 
 
-def known_words(dataset: Path, see: Clean) -> set[str]:
-    """Every word of the training texts; made-up rows (typos, swapped words) teach no words."""
-    return {word for row in split(dataset, "train") if "made_from" not in row for word in words(see(row["text"]))}
+def unanswered(asks: Sequence[Row], lens: Lens) -> Sample:
+    """What was asked alone: for a model that writes, an answer costs much and tells nothing that could be compared."""
+    return Sample(fields=lens.columns(asks))
 
 
-def seen_as(cleaning: dict[str, Any]) -> Clean:
-    """How both sides are looked at: cleaned as the model does, personal data redacted as the log does. Without
-    this, a placeholder or a capital letter that only one side can have would pass for drift."""
-    clean = cleaner(cleaning)
-    return lambda text: redact(clean(text), KINDS)
-
-
-def unanswered(texts: Sequence[str], see: Clean) -> Sample:
-    """`texts` alone: for a model that writes, an answer costs much and tells nothing that could be compared."""
-    return Sample(texts=[see(text) for text in texts if text.strip()])
-
-
-def answered(predictor: Predictor, texts: Sequence[str], see: Clean, signals: Signals) -> Sample:
-    """The champion's answers to `texts`; in all but the text the requests are like the codec's sample, which asks no
-    other server for anything."""
+def answered(predictor: Predictor, asks: Sequence[Row], lens: Lens, signals: Signals) -> Sample:
+    """The champion's answers; the requests ask no other server for anything (`Codec.request`)."""
     codec = predictor.codec
-    field, others = codec.one, codec.sample.plain()
-    requests = [codec.Request(**{**others, field: text}) for text in texts if text.strip()]
-    answers = predictor.answer_all(requests)
-    return _sample(
-        [(answer.best, answer.probability, answer.abstained) for answer in answers],
-        [see(getattr(request, field)) for request in requests],
-        signals,
-    )
+    found = predictor.answer_all([codec.request(ask) for ask in asks], 32 if codec.one else BATCH)
+    numbers = [number_in(answer.plain()) if signals.numbers else None for answer in found]
+    answers = [(one.best, one.probability, one.abstained, value) for one, value in zip(found, numbers, strict=True)]
+    return _sample(answers, lens.columns(asks), signals)
 
 
-def _sample(answers: Sequence[tuple[Any, Any, bool]], texts: list[str], signals: Signals) -> Sample:
-    """A sample of (label, probability, abstained), as far as the answers tell these."""
-    if not signals.certainty:
-        return Sample(texts=texts)
-    sure = np.array([probability for _, probability, _ in answers])
+def _sample(answers: Sequence[Answer], fields: Mapping[str, Column], signals: Signals) -> Sample:
+    """A sample of answers, as far as they tell something, and of what was asked."""
+    if not signals.answers:
+        return Sample(fields=fields)
+    if signals.numbers:
+        return Sample(fields=fields, values=np.array([value for *_, value in answers], np.float64))
+    sure = np.array([probability for _, probability, *_ in answers], np.float64)
     if not signals.labels:
-        return Sample((), sure, texts, [ABSTAINS if abstained else ANSWERS for _, _, abstained in answers])
-    return Sample([ABSTAINS if abstained else str(label) for label, _, abstained in answers], sure, texts)
+        return Sample((), sure, fields, [ABSTAINS if abstained else ANSWERS for _, _, abstained, _ in answers])
+    return Sample([ABSTAINS if abstained else str(label) for label, _, abstained, _ in answers], sure, fields)
 
 
-def logged(rows: Sequence[Logged], see: Clean, signals: Signals) -> Sample:
-    """Logged requests as a sample, newest first. A question asked many times counts once: the data set has no
+Heard = tuple[Logged, Row | None]
+"""A logged request with its inputs; None where the log keeps none."""
+
+
+def heard(task: Task, section: Any, rows: Sequence[Logged], lens: Lens, signals: Signals) -> list[Heard]:
+    """Logged requests with what they asked, newest first. A question asked many times counts once: the data set has no
     duplicates either, and copies would make every test surer than it may be."""
-    seen: set[str] = set()
-    kept: list[tuple[Logged, str]] = []
-    for row in reversed(rows):
-        if (signals.certainty and row.probability is None) or (signals.labels and row.label is None):
+    told = [row for row in reversed(rows) if _tells(row, signals)]
+    asks = [None if row.request is None else task.asked(section, row.request) for row in told]
+    keys = iter(lens.keys(lens.columns([ask for ask in asks if ask is not None])).tolist())
+    seen: set[int] = set()
+    found: list[Heard] = []
+    for row, ask in zip(told, asks, strict=True):
+        key = None if ask is None else next(keys)
+        if (key is None and not signals.answers) or key in seen:
             continue
-        text = "" if row.text is None else see(row.text)
-        key = normalise(text)
-        if key in seen if text else not signals.certainty:
-            continue
-        seen.add(key)
-        kept.append((row, text))
-    answers = [(row.label, row.probability, row.abstained) for row, _ in kept]
-    return _sample(answers, [text for _, text in kept if text], signals)
+        seen.update([] if key is None else [key])
+        found.append((row, ask))
+    return found
+
+
+def _tells(row: Logged, signals: Signals) -> bool:
+    """Whether a row of the log holds all that the task's answers tell."""
+    lacks = (signals.certainty and row.probability is None) or (signals.labels and row.label is None)
+    return not (lacks or (signals.numbers and number_in(row.response) is None))
+
+
+def logged(found: Sequence[Heard], lens: Lens, signals: Signals) -> Sample:
+    """Requests of the log as a sample."""
+    numbers = [number_in(row.response) if signals.numbers else None for row, _ in found]
+    answers = [
+        (row.label, row.probability, row.abstained, value) for (row, _), value in zip(found, numbers, strict=True)
+    ]
+    return _sample(answers, lens.columns([ask for _, ask in found if ask is not None]), signals)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

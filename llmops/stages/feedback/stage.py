@@ -11,10 +11,10 @@ from llmops.core.protocols import Depends, Job, Places, Task
 from llmops.core.report import Report
 from llmops.core.section import Section
 from llmops.records.trafficreader import TrafficReader
-from llmops.stages.feedback import harvest, pairs, quality, triggers
+from llmops.stages.feedback import harvest, outcomes, pairs, quality, triggers
 from llmops.stages.feedback.comparison import Comparison, compare
 from llmops.stages.feedback.config import FeedbackSection
-from llmops.stages.feedback.harvest import Harvest, Learn
+from llmops.stages.feedback.harvest import Harvest, Rule
 from llmops.stages.feedback.pairs import PREFERENCES
 from llmops.stages.feedback.reference import read_labels, split
 from llmops.stages.feedback.signals import Signals
@@ -30,7 +30,7 @@ class FeedbackStage:
     """See the module."""
 
     name = "feedback"
-    version = 1
+    version = 2
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         feedback = sections["feedback"]
@@ -81,13 +81,13 @@ def traffic_state(places: Places) -> Any:
 
 def find(job: Job) -> Findings:
     """Everything that can be known now; without a champion or a log there is only the harvest of earlier days."""
-    signals = Signals.of(job.task)
+    signals = Signals.of(job.task, job.sections["task"])
     now = triggers.champion(job.places.registry)
     path = job.places.traffic / LOG
     if now is not None and path.exists():
         with TrafficReader(path) as log:
             return read_log(job, now, log)
-    none, kept, paired = quality.measure([], [], signals.labels), _stored(job), _paired(job)
+    none, kept, paired = quality.measure([], [], signals), _stored(job), _paired(job)
     return Findings(now, none, [], kept, Comparison(), learns(job.sections), signals, paired)
 
 
@@ -95,32 +95,32 @@ def read_log(job: Job, now: Champion, log: TrafficReader) -> Findings:
     """Everything that the log tells about the champion; corrections are harvested whatever version they are about."""
     volumes = log.volumes(now.version, now.since)
     job.room.say(f"{sum(day.requests for day in volumes):,} requests since version {now.version} went live")
-    signals = Signals.of(job.task)
-    measured = quality.measure(volumes, log.judged(now.version, now.since), signals.labels)
+    signals, positive = Signals.of(job.task, job.sections["task"]), event(job)
+    measured = quality.measure(volumes, log.judged(now.version, now.since), signals, positive)
+    versions = outcomes.by_version((row for row in log.judged() if row.source == "http"), signals, positive)
     gathered, paired = _stored(job, log), _paired(job, log)
     harvest.write(job.places.traffic / HARVEST, gathered.rows)
     if paired is not None:
         harvest.write(job.places.traffic / PREFERENCES, paired.rows)
     found = compare(job, now, log, gathered)
-    return Findings(now, measured, volumes, gathered, found, learns(job.sections), signals, paired)
+    return Findings(now, measured, volumes, gathered, found, learns(job.sections), signals, paired, versions)
 
 
 def _stored(job: Job, log: TrafficReader | None = None) -> Harvest:
     """The harvest: what was gathered before, and what users said according to the log."""
-    section = job.sections["task"]
-    return _gathered(job, HARVEST, lambda said: job.task.harvested(section, said), log)
+    return _gathered(job, HARVEST, Rule.of(job.task, job.sections["task"]), log)
 
 
 def _paired(job: Job, log: TrafficReader | None = None) -> Harvest | None:
     """The preference pairs, old and new; None for a task that makes none."""
     learn = pairs.pairing(job.task, job.sections["task"])
-    return None if learn is None else _gathered(job, PREFERENCES, learn, log)
+    return None if learn is None else _gathered(job, PREFERENCES, Rule.of(job.task, job.sections["task"], learn), log)
 
 
-def _gathered(job: Job, name: str, learn: Learn, log: TrafficReader | None) -> Harvest:
-    before = harvest.read(job.places.traffic / name, job.task.labelled)
-    tests = [row["text"] for row in split(job.inputs["dataset"], "test")]
-    return harvest.gather(before, log.judged() if log else [], tests, learn)
+def _gathered(job: Job, name: str, rule: Rule, log: TrafficReader | None) -> Harvest:
+    labelled = job.task.predicts(job.sections["task"]) != "nothing"
+    before = harvest.read(job.places.traffic / name, rule.kinds, labelled)
+    return harvest.gather(before, log.judged() if log else [], split(job.inputs["dataset"], "test"), rule)
 
 
 def _files(sections: Mapping[str, Section], task: Task) -> list[str]:
@@ -130,26 +130,34 @@ def _files(sections: Mapping[str, Section], task: Task) -> list[str]:
 
 def known_labels(job: Job) -> list[str]:
     """The labels of the data set, the outside one too; none where rows have no labels."""
-    if not job.task.labelled:
+    if job.task.predicts(job.sections["task"]) != "class":
         return []
     outside = getattr(job.sections["task"], "outside", None)
     return [*read_labels(job.inputs["dataset"]), *([outside] if outside else [])]
 
 
+def event(job: Job) -> str | None:
+    """Of two classes the one whose probability is looked at; None for any other number of them."""
+    labels = known_labels(job)
+    return labels[1] if len(labels) == 2 else None
+
+
 def judge(section: FeedbackSection, findings: Findings) -> dict[str, Any]:
     """verdict.json: whether a retrain is due, and why."""
-    now, drift = findings.champion, findings.comparison.drift
-    fired = findings.comparison.fired
+    now, comparison = findings.champion, findings.comparison
+    drift, fired = comparison.drift, comparison.fired
     learnable = findings.corrections_new if findings.learns else 0
-    what = findings.learnt_from
+    what = findings.signals.learnt_from
     reasons = [] if now is None else triggers.reasons(section.retrain_when, now, learnable, fired, what)
     return {
-        "due": bool(reasons),
-        "reasons": reasons,
+        "due": bool(reasons) and not comparison.broken,
+        "reasons": [] if comparison.broken else reasons,
+        "held_back": reasons if comparison.broken else [],
         "corrections_new": findings.corrections_new,
         "drift": {
             "fires": bool(fired),
-            "known": findings.comparison.known,
+            "known": comparison.known,
+            "schema": [{"field": one.field, "told": one.told, "broken": one.broken} for one in comparison.schema],
             "tests": {} if drift is None else {
                 found.test: {"effect": found.effect, "p": found.p, "fires": found.fires} for found in drift.findings
             },

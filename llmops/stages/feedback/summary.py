@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+from llmops.core.protocols import Row
 from llmops.core.report import Curve, Number, Report, Table
 from llmops.fields.redaction import KINDS
 from llmops.records.trafficreader import Volume
 from llmops.stages.feedback.comparison import Comparison
 from llmops.stages.feedback.config import FeedbackSection
-from llmops.stages.feedback.drift import ABOUT, Drift
+from llmops.stages.feedback.drift import Drift
 from llmops.stages.feedback.harvest import Harvest
 from llmops.stages.feedback.movers import Moved
+from llmops.stages.feedback.outcomes import Span
 from llmops.stages.feedback.quality import Quality
 from llmops.stages.feedback.signals import Signals
 from llmops.stages.feedback.triggers import Champion
@@ -26,7 +29,8 @@ FEW_VOTES = 30
 @dataclass(frozen=True)
 class Findings:
     """All that the stage found. `champion` is None before the first promotion; `learns` says whether prepare
-    takes the harvest; `pairs` are the preference pairs, None for a task that makes none."""
+    takes the harvest; `pairs` are the preference pairs, None for a task that makes none; `versions` the quality of all
+    versions."""
 
     champion: Champion | None
     quality: Quality
@@ -36,11 +40,7 @@ class Findings:
     learns: bool
     signals: Signals
     pairs: Harvest | None = None
-
-    @property
-    def learnt_from(self) -> str:
-        """What rows of the harvest are made of."""
-        return "corrections" if self.signals.labels else "corrections and liked answers"
+    versions: Sequence[Span] = ()
 
     @property
     def corrections_new(self) -> int:
@@ -63,7 +63,15 @@ def tell(section: FeedbackSection, findings: Findings, verdict: dict[str, Any], 
 
 
 def headline(findings: Findings, verdict: dict[str, Any]) -> str:
-    """The verdict in one sentence."""
+    """The verdict in one sentence; what is wrong with the schema comes first."""
+    schema = "; ".join(found.told for found in findings.comparison.schema)
+    if findings.comparison.broken:
+        held = f" (it would be due: {'; '.join(verdict['held_back'])})" if verdict["held_back"] else ""
+        return f"{schema}; mend what sends the requests: until then no retrain is due{held}"
+    return f"{schema}; {_verdict(findings, verdict)}" if schema else _verdict(findings, verdict)
+
+
+def _verdict(findings: Findings, verdict: dict[str, Any]) -> str:
     if verdict["due"]:
         return "a retrain is due: " + "; ".join(verdict["reasons"])
     if findings.champion is None:
@@ -71,7 +79,7 @@ def headline(findings: Findings, verdict: dict[str, Any]) -> str:
     if findings.quality.requests == 0:
         return "there is no traffic yet since the champion went live; a retrain is not due"
     return (
-        f"no retrain is due: {findings.corrections_new} new {findings.learnt_from}, "
+        f"no retrain is due: {findings.corrections_new} new {findings.signals.learnt_from}, "
         f"{_drift_in_words(findings.comparison)}, {findings.quality.requests:,} requests"
     )
 
@@ -95,7 +103,7 @@ def numbers(findings: Findings, verdict: dict[str, Any], new_labels: int) -> dic
         "corrections": quality.corrected,
         "corrections_new": findings.corrections_new,
         "judged": quality.judged,
-        **(_of_labels(quality, new_labels) if findings.signals.labels else _of_words(quality)),
+        **_of_answers(findings, new_labels),
         "harvest_rows": len(harvest.rows),
         "harvest_added": harvest.added,
         "harvest_in_test": harvest.in_test,
@@ -107,23 +115,30 @@ def numbers(findings: Findings, verdict: dict[str, Any], new_labels: int) -> dic
     }  # fmt: skip
 
 
-def _of_labels(quality: Quality, new_labels: int) -> dict[str, Number]:
-    """Figures of answers that are labels."""
-    return {
-        "estimated_accuracy": quality.accuracy,
-        "estimated_accuracy_low": quality.low,
-        "estimated_accuracy_high": quality.high,
-        "new_labels": new_labels,
-    }
-
-
-def _of_words(quality: Quality) -> dict[str, Number]:
-    """Figures of answers in words, of which many may be right."""
+def _of_answers(findings: Findings, new_labels: int) -> dict[str, Number]:
+    """Figures of answers: of labels and numbers how often, or how far, they were wrong; words have many that may be
+    right."""
+    quality, signals = findings.quality, findings.signals
+    if signals.labels:
+        return {**_estimated(quality, "accuracy"), **_more(quality, "roc_auc"), "new_labels": new_labels}
+    if signals.numbers:
+        return _estimated(quality, "mae")
     return {
         "liked_share_low": quality.liked_low,
         "liked_share_high": quality.liked_high,
         "corrected_share": _share(quality.corrected, quality.requests),
     }
+
+
+def _estimated(quality: Quality, name: str) -> dict[str, Number]:
+    """A figure with its interval."""
+    value, low, high = quality.estimate(name)
+    return {f"estimated_{name}": value, f"estimated_{name}_low": low, f"estimated_{name}_high": high}
+
+
+def _more(quality: Quality, name: str) -> dict[str, Number]:
+    """A figure with its interval where there is one."""
+    return _estimated(quality, name) if name in quality.figures else {}
 
 
 def tables(section: FeedbackSection, findings: Findings, new_labels: list[tuple[str, int]]) -> list[Table]:
@@ -133,9 +148,28 @@ def tables(section: FeedbackSection, findings: Findings, new_labels: list[tuple[
     made = [
         Table("Answers that users corrected the most", ["answered", "right is", "times"], pairs),
         Table("Labels that the data set doesn't know", ["label", "corrections"], [list(pair) for pair in new_labels]),
+        span_table("Quality by the week of the request", "week of (UTC)", findings.quality.weeks),
+        span_table("Quality by version", "version", findings.versions if len(findings.versions) > 1 else []),
         volume_table(findings),
     ]  # fmt: skip
-    return [table for table in [*(drift_tables(section, drift) if drift else []), *made] if table.rows]
+    schema: list[list[Number]] = [
+        [found.field, found.told, "mend the sender" if found.broken else "look at it"]
+        for found in findings.comparison.schema
+    ]
+    first = [Table("Requests that look like another export of the data", ["field", "what", "do"], schema)]
+    return [table for table in [*first, *(drift_tables(section, drift) if drift else []), *made] if table.rows]
+
+
+def span_table(title: str, name: str, spans: Sequence[Span]) -> Table:
+    """Figures of answers of which something is known, a span a row."""
+    names = list(dict.fromkeys(figure for span in spans for figure in span.figures))
+    columns = [name, "answers known", *(part for figure in names for part in (figure, "95 % from", "to"))]
+    rows: list[list[Number]] = []
+    for span in spans:
+        found = [span.figures.get(figure) for figure in names]
+        cells = [part for one in found for part in ((one.value, one.low, one.high) if one else (None, None, None))]
+        rows.append([span.name, span.known, *(None if cell is None else round(cell, 4) for cell in cells)])
+    return Table(title, columns, rows)
 
 
 def volume_table(findings: Findings) -> Table:
@@ -149,17 +183,16 @@ def volume_table(findings: Findings) -> Table:
 def drift_tables(section: FeedbackSection, drift: Drift) -> list[Table]:
     """The tests, and what moved."""
     judged: list[list[Number]] = [
-        [found.test, ABOUT[found.test], found.effect, section.drift_effect, found.p, section.drift_p,
+        [found.test, found.about, found.effect, section.drift_effect, found.p, section.drift_p,
          "drift" if found.fires else "ok"]
-        for found in drift.findings
+        for found in sorted(drift.findings, key=lambda found: not found.fires)
     ]  # fmt: skip
     columns = ["test", "what is compared", "effect", "alarm from", "p", "alarm below", "verdict"]
     sizes = f"{drift.new_rows:,} different requests against {drift.old_rows:,} held-out rows"
     return [
         Table(f"Drift: {sizes}", columns, judged),
+        Table("What moved", ["test", "held-out rows -> requests"], [list(line) for line in drift.told]),
         _moved("Answers that moved the most", "label", drift.labels),
-        _moved("Words that moved the most", "word", drift.words),
-        Table("Requests least like the held-out rows", ["text"], [[text[:200]] for text in drift.strangest]),
     ]
 
 
@@ -169,7 +202,29 @@ def _moved(title: str, what: str, moved: Sequence[Moved]) -> Table:
 
 
 def curves(findings: Findings) -> list[Curve]:
-    """Requests and abstentions over the days."""
+    """Requests and abstentions over the days, quality over the weeks."""
+    return [*_volume_curve(findings), *_quality_curves(findings.quality.weeks)]
+
+
+def _quality_curves(weeks: Sequence[Span]) -> list[Curve]:
+    """A curve for each figure, between the curves of its interval."""
+    if len(weeks) < 2:
+        return []
+    made = []
+    begins = [date.fromisoformat(week.name) for week in weeks]
+    for name in dict.fromkeys(figure for week in weeks for figure in week.figures):
+        lines: dict[str, list[tuple[float, float]]] = {name: [], "95 % from": [], "to": []}
+        for begin, week in zip(begins, weeks, strict=True):
+            if (found := week.figures.get(name)) is None:
+                continue
+            at = (begin - begins[0]).days / 7
+            for line, value in zip(lines.values(), (found.value, found.low, found.high), strict=True):
+                line += [] if value is None else [(at, value)]
+        made.append(Curve(f"{name} of answers by week", f"weeks since {weeks[0].name}", name, lines))
+    return made
+
+
+def _volume_curve(findings: Findings) -> list[Curve]:
     volumes = findings.volumes
     if len(volumes) < 2:
         return []
@@ -181,33 +236,56 @@ def curves(findings: Findings) -> list[Curve]:
 
 def warnings(findings: Findings) -> list[str]:
     """What a person should know before trusting the figures."""
-    quality, harvest, comparison = findings.quality, findings.harvest, findings.comparison
-    told = []
-    if findings.signals.labels and quality.accuracy is not None:
-        told.append(_doubt("estimated_accuracy", "rated or corrected", quality.judged, quality.low, quality.high))
-    if not findings.signals.labels and quality.rated:
-        told.append(_doubt("liked_share", "rated", quality.rated, quality.liked_low, quality.liked_high))
+    comparison = findings.comparison
+    mends = "; it is no reason to retrain but to mend what sends the requests: nothing is learnt from them until then"
+    schema = [found.told + (mends if found.broken else "") for found in comparison.schema]
+    return [*schema, *_doubts(findings), *_of_drift(findings), *_of_harvest(findings)]
+
+
+def _doubts(findings: Findings) -> list[str]:
+    """How little the figures rest on."""
+    quality, signals = findings.quality, findings.signals
+    if signals.outcomes and quality.figures:
+        few = f", and {quality.judged} are few" if quality.judged < FEW_VOTES else ""
+        return [f"the estimates rest on the {quality.judged} answers whose outcome is known{few}"]
+    if signals.labels and "accuracy" in quality.figures:
+        _, low, high = quality.estimate("accuracy")
+        return [_doubt("estimated_accuracy", "rated or corrected", quality.judged, low, high)]
+    if not (signals.labels or signals.numbers) and quality.rated:
+        return [_doubt("liked_share", "rated", quality.rated, quality.liked_low, quality.liked_high)]
+    return []
+
+
+def _of_drift(findings: Findings) -> list[str]:
+    comparison, told = findings.comparison, []
     if comparison.drift is not None and comparison.known:
         told.append("the traffic differs from the data set, but not from what the champion learned through corrections")
-    if comparison.drift is None and quality.requests:
+    if comparison.drift is None and findings.quality.requests:
         told.append(f"drift was not measured: {comparison.why}")
-    elif comparison.drift is not None and not comparison.drift.strangest:
-        told.append("the log keeps no texts (deploy.log_text), so only answers and probabilities were compared")
-    if harvest.in_test:
-        told.append(f"{harvest.in_test} {findings.learnt_from} are of texts in the test set; they stay out of training")
-    if harvest.without_text:
-        told.append(f"{harvest.without_text} corrections have no text in the log, so nothing can be learned from them")
-    redacted = sum(any(f"<{kind}>" in row["text"] for kind in KINDS) for row in harvest.rows)
-    if redacted:
-        told.append(
-            f"{redacted} harvested texts hold placeholders such as <email>: the log redacts (deploy.redact_log)"
-        )
-    if not findings.learns and harvest.rows:
-        told.append(
-            f"{findings.learnt_from} are gathered but not learned, so they are no reason to retrain "
-            "(prepare.feedback: false)"
-        )
+    elif comparison.drift is not None and not comparison.drift.kept:
+        told.append("the log keeps no contents (deploy.log_text), so only answers were compared")
     return told
+
+
+def _of_harvest(findings: Findings) -> list[str]:
+    harvest, what, told = findings.harvest, findings.signals.learnt_from, []
+    if harvest.in_test:
+        told.append(f"{harvest.in_test} {what} are of rows in the test set; they stay out of training")
+    if harvest.without_contents:
+        told.append(f"{harvest.without_contents} corrections are of requests whose contents the log did not keep, or not in "
+                    "a form that can be read, so nothing can be learned from them")  # fmt: skip
+    redacted = sum(_is_redacted(row) for row in harvest.rows)
+    if redacted:
+        told.append(f"{redacted} harvested rows hold placeholders such as <email>: the log redacts (deploy.redact_log)")
+    if not findings.learns and harvest.rows:
+        told.append(f"{what} are gathered but not learned, so they are no reason to retrain (prepare.feedback: false)")
+    return told
+
+
+def _is_redacted(row: Row) -> bool:
+    """Whether a field holds a placeholder."""
+    texts = [value for value in row.values() if isinstance(value, str) and "<" in value]
+    return any(f"<{kind}>" in text for kind in KINDS for text in texts)
 
 
 def _doubt(figure: str, said: str, votes: int, low: float | None, high: float | None) -> str:

@@ -3,11 +3,10 @@ rows know an area under the ROC curve? (Hanley and McNeil 1982.)"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from llmops.core.intervals import Z95
+from llmops.core.intervals import auc_margin
 from llmops.core.report import Number, Table
 from llmops.stages.need.sample import SPLITS, Sample
 from llmops.stages.need.told import Told
@@ -31,7 +30,7 @@ def look(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any])
         "classes": len(counts["train"]),
         **{f"rows_{split}": sum(by_split[split]) for split in SPLITS},
         **{f"events_{split}": by_split[split][0] for split in SPLITS},
-        "roc_auc_margin": half_width(expected, *by_split["test"]),
+        "roc_auc_margin": auc_margin(expected, *by_split["test"]),
     }
     rows: list[list[Number]] = [
         [split, events_, others, share(events_, others)] for split, (events_, others) in by_split.items()
@@ -51,24 +50,15 @@ def share(events: int, others: int) -> float | None:
     return events / (events + others) if events + others else None
 
 
-def half_width(area: float, events: int, others: int) -> float | None:
-    """Half the width of the 95 % interval around an area under the ROC curve; None without events or others."""
-    if not events or not others:
-        return None
-    both_events, both_others = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = area * (1 - area) + (events - 1) * (both_events - area**2) + (others - 1) * (both_others - area**2)
-    return Z95 * math.sqrt(max(variance, 0.0) / (events * others))
-
-
 def events_for(area: float, margin: float, events: int, others: int) -> int:
     """Test events, with as many others for each as now, from which the interval is no wider than +- `margin`."""
     ratio = others / events
     low, high = 1, 2
-    while (half_width(area, high, max(1, round(high * ratio))) or 1) > margin:
+    while (auc_margin(area, high, max(1, round(high * ratio))) or 1) > margin:
         low, high = high, high * 2
     while low < high:
         middle = (low + high) // 2
-        narrow = (half_width(area, middle, max(1, round(middle * ratio))) or 1) <= margin
+        narrow = (auc_margin(area, middle, max(1, round(middle * ratio))) or 1) <= margin
         low, high = (low, middle) if narrow else (middle + 1, high)
     return low
 
@@ -78,7 +68,7 @@ def margin_table(area: float, events: int, others: int) -> Table:
     title = f"Test events, and how exactly they know a roc_auc near {area:.3g} (95 %)"
     if not events or not others:
         return Table(title, ["test events", "+-"], [])
-    rows: list[list[Number]] = [[f"{events:,} (what there is)", half_width(area, events, others)]]
+    rows: list[list[Number]] = [[f"{events:,} (what there is)", auc_margin(area, events, others)]]
     rows += [[f"{events_for(area, margin, events, others):,}", margin] for margin in MARGINS]
     return Table(title, ["test events", "+-"], rows)
 
@@ -86,7 +76,7 @@ def margin_table(area: float, events: int, others: int) -> Table:
 def warnings(accept: Mapping[str, Any], by_split: Mapping[str, tuple[int, int]], area: float) -> list[str]:
     """What deserves a person's eye."""
     events, others = by_split["test"]
-    width = half_width(area, events, others)
+    width = auc_margin(area, events, others)
     said = []
     if by_split["train"][0] < EVENTS_TO_LEARN:
         few = by_split["train"][0]

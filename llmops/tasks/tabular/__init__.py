@@ -64,7 +64,8 @@ class Tabular(TaskBase):
     def reads(self, section: TabularSection) -> Mapping[str, Kind]:
         """The fields, the target, and the columns of weight and date where the config names them."""
         number, date = FieldSection(kind="number"), FieldSection(kind="date")
-        own = {section.target: number if section.predict == "number" else FieldSection(kind="category")}
+        aim = FieldSection(kind="number", decimal=section.decimal)
+        own = {section.target: aim if section.predict == "number" else FieldSection(kind="category")}
         own |= {section.weight: number} if section.weight else {}
         own |= {section.outcome.date: section.fields.get(section.outcome.date, date)} if section.outcome else {}
         return {**kinds_of(section.fields), **{name: kind_of(field) for name, field in own.items()}}
@@ -94,11 +95,11 @@ class Tabular(TaskBase):
         return [{name: row.get(name) for name in self.inputs(section)}]
 
     def asked(self, section: TabularSection, request: Mapping[str, Any]) -> Row | None:
-        """The fields of a logged request, as their kinds read them; None when one of them is no such value."""
+        """The fields of a logged request as they were sent; None when one of them is no such value."""
         from llmops.tasks.tabular.rows import example
 
-        found = example(self.inputs(section), request)
-        return None if isinstance(found, str) else found
+        inputs = self.inputs(section)
+        return None if isinstance(example(inputs, request), str) else {name: request.get(name) for name in inputs}
 
     def briefed(self, section: TabularSection, need: Any) -> Any:
         """The block with the costs of mistakes and the slices that `need:` names."""

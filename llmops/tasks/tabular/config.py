@@ -33,6 +33,8 @@ class TabularSection(Section):
     """Column that is predicted."""
     predict: Literal["class", "number"] = "class"
     """One of two or more classes, or a number."""
+    decimal: Literal[".", ","] = "."
+    """What stands before the decimals of a number that is predicted, as a field's `decimal`."""
     positive: str | None = None
     """Of two classes, the event that probabilities are of (default, churned); absent: the rarer one."""
     fields: dict[str, FieldSection] = Field(min_length=1)

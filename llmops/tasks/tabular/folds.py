@@ -66,11 +66,11 @@ class PartMaker:
         place = self.work / part.name
         if (kept := self._kept(place)) is not None:
             return kept
-        made = self._fit(part, rows, held_out, told)
+        made = self.fit(part, rows, held_out, told)
         self._keep(place, made)
         return made
 
-    def _fit(self, part: Part, rows: Arrays, held_out: Arrays, told: Told) -> Fitted:
+    def fit(self, part: Part, rows: Arrays, held_out: Arrays, told: Told) -> Fitted:
         seed = self.seed * 1000 + part.fold
         if part.kind == "linear":
             return fit_linear(rows, self.classes, self.settings.linear, self.directions)

@@ -45,18 +45,21 @@ def fit_linear(rows: Arrays, classes: int, settings: LinearSection, directions: 
 
 
 def chosen_strength(z: Floats, data: Arrays, classes: int) -> float:
-    """The strength with the least cross-validated loss, among `STRENGTHS`."""
+    """The least strength among `STRENGTHS` whose cross-validated loss is within one standard error of the best (the
+    rule of Breiman et al. 1984): a plainer model than the best is as good a guess."""
     if len(data) > FEW_ROWS or len(data) < 2 * PARTS:
         return 1.0
     part = data.parts(PARTS, classes, seed=0)
-    losses = np.zeros(len(STRENGTHS))
+    losses = np.zeros((len(STRENGTHS), PARTS))
     for number in range(PARTS):
         inside, outside = np.flatnonzero(part != number), np.flatnonzero(part == number)
         rows, held_out = data.take(inside), data.take(outside)
         for place, strength in enumerate(STRENGTHS):
             weights, bias = _fit(z[inside], rows, classes, strength)
-            losses[place] += loss(z[outside] @ weights + bias, held_out.y, held_out.weight, classes)
-    return STRENGTHS[int(np.argmin(losses))]
+            losses[place, number] = loss(z[outside] @ weights + bias, held_out.y, held_out.weight, classes)
+    best = int(np.argmin(losses.mean(axis=1)))
+    bound = losses[best].mean() + losses[best].std(ddof=1) / np.sqrt(PARTS)
+    return STRENGTHS[int(np.argmax(losses.mean(axis=1) <= bound))]
 
 
 def _fit(z: Floats, data: Arrays, classes: int, strength: float) -> tuple[Floats, Floats]:

@@ -84,7 +84,7 @@ def _joined(members: Sequence[tuple[float, TreesFitted]]) -> TreesFitted:
 
 def _summed(members: Sequence[tuple[float, LinearFitted]]) -> LinearPart:
     """Linear models, each with its own mean and scale, as one on plain features."""
-    slope, absent, bias = 0.0, 0.0, 0.0
+    slope, absent, bias = (np.zeros(1) for _ in range(3))
     for weight, one in members:
         features = len(one.mean)
         steep = weight * one.weights[:features] / one.scale[:, None]
@@ -92,4 +92,4 @@ def _summed(members: Sequence[tuple[float, LinearFitted]]) -> LinearPart:
         slope = slope + steep
         absent = absent + weight * one.weights[features:] + shift
         bias = bias + weight * one.bias - shift.sum(axis=0)
-    return LinearPart(np.asarray(slope), np.asarray(absent), np.asarray(bias))
+    return LinearPart(slope, absent, bias)
