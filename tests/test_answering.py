@@ -464,7 +464,7 @@ def judged(**changes: Any) -> Judged:
         "alternatives": [{"entry": "e2", "text": "By post.", "source": "p2", "score": 0.2}],
     }  # fmt: skip
     base = {
-        "id": "r", "at": 1.0, "version": 1, "text": "how?", "label": "e1", "abstained": False, "source": "http",
+        "id": "r", "at": 1.0, "version": 1, "label": "e1", "abstained": False, "source": "http",
         "rating": None, "correction": None, "said_at": 2.0, "request": {"question": "how?"}, "response": response,
     }  # fmt: skip
     return Judged(**{**base, **changes})
@@ -483,7 +483,7 @@ def test_corrections_and_praise_become_rows() -> None:
     assert row() is None
     assert row(rating=1, abstained=True) is None
     assert row(rating=1, response=None) is None
-    assert row(correction="By bike.", text=None) is None
+    assert row(correction="By bike.", request=None) is None
     assert row(correction="By bike.", response=None) == ("By bike.", None)
     made = TASK.harvested(AnsweringSection(), judged(correction="By bike."))
     assert made is not None and made["text"] == "how?" and made["at"] == 2.0 and made["request_id"] == "r"

@@ -24,7 +24,8 @@ from llmops.stages.deploy import container, prove
 from llmops.stages.deploy.config import DeploySection
 from llmops.stages.deploy.stage import DeployStage
 from llmops.stages.need.config import need_section
-from llmops.tasks.text_classification import TextClassification, asking
+from llmops.tasks import asking
+from llmops.tasks.text_classification import TextClassification
 from llmops.tasks.text_classification.codec import TextCodec, TextRequest
 from llmops.tasks.text_classification.config import (
     TextAcceptSection,

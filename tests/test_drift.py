@@ -16,6 +16,7 @@ from llmops.fields.domain import tell_apart, words
 from llmops.fields.permutation import against_chance, holm, mid_ranks, mix_shift, rise, value_shift
 from llmops.stages.feedback.drift import Drift, Sample, measure
 from llmops.stages.feedback.movers import moved_labels, moved_words
+from llmops.tasks.base import TEXT
 from tests.shared import SHARED
 
 ROOT = Path(__file__).parent.parent
@@ -132,22 +133,31 @@ class Oracle:
     def __call__(self, rows: list[tuple[str, str]], strangers: list[str] = []) -> Sample:  # noqa: B006
         sure, unsure = self.chance.beta(9, 1, len(rows)), self.chance.beta(4, 4, len(strangers))
         labels = [label for _, label in rows] + [str(label) for label in self.chance.choice(50, len(strangers))]
-        return Sample(labels, np.concatenate([sure, unsure]), [text for text, _ in rows] + strangers)
+        return Sample(labels, np.concatenate([sure, unsure]), {"text": column([text for text, _ in rows] + strangers)})
+
+
+def column(texts: list[str]) -> np.ndarray:
+    return TEXT["text"].column(texts)
+
+
+def seen(vocabulary: set[str]) -> dict[str, dict[str, list[str]]]:
+    """What training saw."""
+    return {"text": {"words": sorted(vocabulary)}}
 
 
 def drifted(seed: int, strangers: bool, size: int = 200) -> Drift:
     rows = banking()
     random.Random(seed).shuffle(rows)
-    known = {word for text, _ in rows[1000:] for word in words(text)}
+    known = seen({word for text, _ in rows[1000:] for word in words(text)})
     answer = Oracle(seed)
     old = answer(rows[:500])
     if not strangers:
-        return measure(old, answer(rows[500 : 500 + size]), known, **LIMITS, seed=seed)
+        return measure(old, answer(rows[500 : 500 + size]), TEXT, known, **LIMITS, seed=seed)
     with FAQ.open(encoding="utf-8", newline="") as stream:
         other = [row["Question"] for row in csv.DictReader(stream)]
     count = size // 4
     new = answer(rows[500 : 500 + size - count], random.Random(seed).sample(other, count))
-    return measure(old, new, known, **LIMITS, seed=seed)
+    return measure(old, new, TEXT, known, **LIMITS, seed=seed)
 
 
 def test_silent_on_old_rows() -> None:
@@ -157,7 +167,9 @@ def test_silent_on_old_rows() -> None:
 def test_fires_on_strangers_and_explains() -> None:
     found = [drifted(seed, strangers=True) for seed in range(4)]
     assert [drift.fires for drift in found] == [True] * 4
-    assert all(len(drift.strangest) == 5 and len(drift.words) == 10 for drift in found)
+    for drift in found:
+        told = [test for test, _ in drift.told if test != "labels"]
+        assert (told.count("texts"), told.count("unknown words")) == (5, 10)  # the strangest, and words that moved
     assert all(0.0 <= finding.effect <= 1.0 for drift in found for finding in drift.findings)
 
 
@@ -165,9 +177,10 @@ def test_answers_alone_are_compared_when_no_texts_were_kept() -> None:
     chance = rng()
     old = Sample(["a", "b"] * 200, chance.beta(9, 1, 400))
     new = Sample(["a", "c"] * 200, chance.beta(4, 4, 400))
-    drift = measure(old, new, set(), **LIMITS)
+    drift = measure(old, new, TEXT, seen(set()), **LIMITS)
     assert [(finding.test, finding.fires) for finding in drift.findings] == [("labels", True), ("confidence", True)]
-    assert drift.strangest == []
+    assert (drift.kept, drift.schema) == (0, [])
+    assert {finding.field for finding in drift.findings} == {None}
 
 
 def test_what_answers_do_not_tell_is_not_tested() -> None:
@@ -175,15 +188,15 @@ def test_what_answers_do_not_tell_is_not_tested() -> None:
     sure, unsure = chance.beta(9, 1, 400), chance.beta(4, 4, 400)
     answering = ["(answers)"] * 380 + ["(abstains)"] * 20
     old, new = Sample((), sure, abstentions=answering), Sample((), unsure, abstentions=answering[::-1][:200] * 2)
-    drift = measure(old, new, set(), **LIMITS)
+    drift = measure(old, new, TEXT, seen(set()), **LIMITS)
     assert [(found.test, found.fires) for found in drift.findings] == [("abstentions", False), ("confidence", True)]
     assert (drift.old_rows, drift.labels) == (400, [])
-    told = Sample(texts=[f"the parcel {n} is late" for n in range(60)])
-    moved = Sample(texts=[f"my locker {n} is stuck" for n in range(60)])
-    drift = measure(told, moved, {"the", "parcel", "my", "is", "late"}, **LIMITS)
+    told = Sample(fields={"text": column([f"the parcel {n} is late" for n in range(60)])})
+    moved = Sample(fields={"text": column([f"my locker {n} is stuck" for n in range(60)])})
+    drift = measure(told, moved, TEXT, seen({"the", "parcel", "my", "is", "late"}), **LIMITS)
     assert [(found.test, found.fires) for found in drift.findings] == [("unknown words", True), ("texts", True)]
     assert (told + moved).rows == 120
-    nothing = measure(Sample(), Sample(), set(), **LIMITS)
+    nothing = measure(Sample(), Sample(), TEXT, seen(set()), **LIMITS)
     assert (nothing.findings, nothing.fires, nothing.effect) == ([], False, 0.0)
 
 
@@ -198,8 +211,9 @@ def test_five_thousand_requests_take_bounded_time() -> None:
     numbers = rng().random(6000)
     labels = [f"label {index % 70}" for index in range(6000)]
     began = time.process_time()
-    measure(Sample(labels[:1000], numbers[:1000], texts[:1000]), Sample(labels[1000:], numbers[1000:], texts[1000:]),
-            set(vocabulary), **LIMITS)  # fmt: skip
+    old, new = slice(None, 1000), slice(1000, None)
+    sides = [Sample(labels[part], numbers[part], {"text": column(texts[part])}) for part in (old, new)]
+    measure(*sides, TEXT, seen(set(vocabulary)), **LIMITS)
     assert time.process_time() - began < 10  # measured: about 2 s
 
 

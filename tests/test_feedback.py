@@ -18,6 +18,7 @@ from llmops import tasks
 from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Judged, Places
 from llmops.core.report import Report
+from llmops.fields.rows import Listed
 from llmops.records.traffic import TrafficLog, new_id
 from llmops.registry import store
 from llmops.stages.deploy.config import DeploySection
@@ -27,6 +28,7 @@ from llmops.stages.feedback.imports import import_file
 from llmops.stages.feedback.quality import is_right
 from llmops.stages.feedback.stage import FeedbackStage
 from llmops.stages.prepare.config import PrepareSection
+from llmops.tasks.base import TEXT
 from tests.rooms import FakeRoom, places_in
 from tests.standin import LABELS, make_bundle
 
@@ -97,7 +99,7 @@ class Shop:
                 sure = best in text.split()
                 key = new_id()
                 log.record(
-                    key, version=version, text=text, request={"text": text}, response={}, label=best,
+                    key, version=version, request={"text": text}, response={}, label=best,
                     probability=0.9975 if sure else 1 / 3, abstained=not sure, latency_ms=1.0,
                 )  # fmt: skip
                 if index < corrected:
@@ -116,7 +118,7 @@ class Shop:
         return FeedbackStage().depends(self.sections, self.task, self.places)
 
     def harvested(self) -> list[dict[str, Any]]:
-        return harvest.read(self.places.traffic / "harvest.jsonl")
+        return harvest.read(self.places.traffic / "harvest.jsonl", TEXT, labelled=True)
 
 
 @pytest.fixture
@@ -156,9 +158,13 @@ def test_a_shift_is_drift_and_due(shop: Shop) -> None:
     assert verdict["reasons"][0].startswith("the traffic has drifted: ")
     assert report.next == ["llmops run CONFIG --if-due"]
     tables = {table.title: table for table in report.tables}
-    moved = {row[0] for row in tables["Words that moved the most"].rows}
+    told: dict[Any, list[str]] = {}
+    for test, line in tables["What moved"].rows:
+        told.setdefault(test, []).append(str(line))
+    moved = {line.split()[0] for line in told["unknown words"]}
     assert len(moved & set(STRANGE)) >= 5
-    assert all(set(STRANGE) & set(str(row[0]).split()) for row in tables["Requests least like the held-out rows"].rows)
+    assert len(told["texts"]) == 5
+    assert all(set(STRANGE) & set(line.split()) for line in told["texts"])  # those least like the held-out rows
 
 
 def test_drift_can_be_switched_off(shop: Shop) -> None:
@@ -173,7 +179,7 @@ def test_few_requests_say_nothing_about_drift(shop: Shop) -> None:
     shop.promote()
     shop.send(strange(60, 1))
     report, verdict = shop.run()
-    assert verdict["drift"] == {"fires": False, "known": False, "tests": {}}
+    assert verdict["drift"] == {"fires": False, "known": False, "schema": [], "tests": {}}
     assert any("60 requests are too few" in warning for warning in report.warnings)
 
 
@@ -256,12 +262,14 @@ TASK = tasks.find("text-classification")
 
 
 def gather(before: list[dict[str, Any]], said: list[Judged], test_texts: list[str]) -> harvest.Harvest:
-    return harvest.gather(before, said, test_texts, lambda one: TASK.harvested(TASK.section(), one))
+    test = Listed([{"text": text} for text in test_texts])
+    return harvest.gather(before, said, test, harvest.Rule.of(TASK, TASK.section()))
 
 
 def judged(text: str | None, correction: str | None, said_at: float = 1.0, **more: Any) -> Judged:
     fields = {"label": "card", "abstained": False, "source": "http", "rating": None, **more}
-    return Judged(id=new_id(), at=0.0, version=1, text=text, correction=correction, said_at=said_at, **fields)
+    request = None if text is None else {"text": text}
+    return Judged(id=new_id(), at=0.0, version=1, request=request, correction=correction, said_at=said_at, **fields)
 
 
 def test_the_latest_correction_of_a_text_wins_and_rows_stay() -> None:
@@ -275,7 +283,7 @@ def test_the_latest_correction_of_a_text_wins_and_rows_stay() -> None:
 
 def test_thumbs_and_empty_texts_make_no_rows() -> None:
     found = gather([], [judged("fine", None, rating=1), judged(None, "card"), judged(" ", "card")], [])
-    assert (found.rows, found.without_text) == ([], 2)
+    assert (found.rows, found.without_contents) == ([], 2)
 
 
 def test_texts_with_odd_line_breaks_stay_one_row(tmp_path: Path) -> None:
@@ -284,7 +292,7 @@ def test_texts_with_odd_line_breaks_stay_one_row(tmp_path: Path) -> None:
     rows = gather([], [judged(text, "card")], []).rows
     harvest.write(path, rows)
     assert len(path.read_text().splitlines()) == 1
-    assert harvest.read(path) == rows
+    assert harvest.read(path, TEXT, labelled=True) == rows
 
 
 @pytest.mark.parametrize("line", ["{", '{"text": "a"}', '{"text": 1, "label": "a", "at": 1}', "[]", '"a"'])
@@ -292,7 +300,7 @@ def test_a_broken_harvest_is_told_with_its_line(tmp_path: Path, line: str) -> No
     path = tmp_path / "harvest.jsonl"
     path.write_text('{"text": "a", "label": "b", "at": 1}\n' + line + "\n")
     with pytest.raises(DataError, match="no row of the harvest") as told:
-        harvest.read(path)
+        harvest.read(path, TEXT, labelled=True)
     assert told.value.mistakes[0].where == f"{path}:2"
 
 
@@ -320,7 +328,7 @@ def test_estimated_accuracy_counts_what_users_said(shop: Shop) -> None:
         ):  # fmt: skip
             key = new_id()
             log.record(
-                key, version=1, text=f"text {key}", request=None, response=None, label=label, probability=0.9,
+                key, version=1, request={"text": f"text {key}"}, response=None, label=label, probability=0.9,
                 abstained=abstained, latency_ms=1.0,
             )  # fmt: skip
             if rating or correction:
@@ -371,12 +379,12 @@ def test_a_log_without_texts_still_gives_answers(shop: Shop) -> None:
     with TrafficLog(shop.places.traffic / "traffic.db", keep_text=False) as log:
         for index in range(200):
             log.record(
-                new_id(), version=1, text="secret", request=None, response=None, label=LABELS[index % 3],
+                new_id(), version=1, request={"text": "secret"}, response=None, label=LABELS[index % 3],
                 probability=0.997, abstained=False, latency_ms=1.0,
             )  # fmt: skip
     report, verdict = shop.run()
     assert set(verdict["drift"]["tests"]) == {"labels", "confidence"}
-    assert any("keeps no texts" in warning for warning in report.warnings)
+    assert any("keeps no contents" in warning for warning in report.warnings)
 
 
 def write(path: Path, content: str) -> Path:
@@ -403,7 +411,7 @@ def test_import_about_logged_requests(shop: Shop, tmp_path: Path) -> None:
         keys = [new_id() for _ in range(3)]
         for key in keys:
             log.record(
-                key, version=1, text=f"text {key}", request=None, response=None, label="card", probability=0.9,
+                key, version=1, request={"text": f"text {key}"}, response=None, label="card", probability=0.9,
                 abstained=False, latency_ms=1.0,
             )  # fmt: skip
     said_of_them = [{"rating": 1}, {"rating": -1, "correction": "refund"}, {"rating": 1}]

@@ -18,6 +18,7 @@ from llmops.core.intervals import wilson
 from llmops.core.protocols import Job, Judged, Places, Task
 from llmops.core.report import Report
 from llmops.fields.config import CleanStep
+from llmops.fields.rows import Listed
 from llmops.records.traffic import TrafficLog, new_id
 from llmops.records.trafficreader import TrafficReader
 from llmops.registry import store
@@ -26,12 +27,14 @@ from llmops.stages.feedback import harvest
 from llmops.stages.feedback.config import FeedbackSection
 from llmops.stages.feedback.drift import ABSTAINS, ANSWERS
 from llmops.stages.feedback.imports import import_file
-from llmops.stages.feedback.reference import answered, asked, logged
+from llmops.stages.feedback.lens import Lens
+from llmops.stages.feedback.reference import answered, asked, heard, logged
 from llmops.stages.feedback.signals import Signals
 from llmops.stages.feedback.stage import FeedbackStage
 from llmops.stages.prepare.config import PrepareSection
 from llmops.stages.prepare.harvest import read_harvest
 from llmops.tasks.answering import Answering
+from llmops.tasks.base import TEXT
 from llmops.tasks.text_generation import TextGeneration
 from tests.rooms import FakeRoom, places_in
 from tests.standin import make_bundle
@@ -121,7 +124,7 @@ class Desk:
     def _record(self, log: TrafficLog, key: str, messages: Messages, answer: str, finish: str) -> None:
         response = {"answer": answer, "finish_reason": finish, "completion_tokens": 3}
         log.record(
-            key, version=1, text=messages[-1]["content"], request={"messages": messages}, response=response,
+            key, version=1, request={"messages": messages}, response=response,
             label=None, probability=None, abstained=False, latency_ms=1.0, prose=True,
         )  # fmt: skip
 
@@ -135,7 +138,7 @@ class Desk:
         return report, json.loads((room.out / "verdict.json").read_text())
 
     def rows(self, name: str = "harvest.jsonl") -> list[dict[str, Any]]:
-        return harvest.read(self.places.traffic / name)
+        return harvest.read(self.places.traffic / name, TEXT)
 
     def pairs(self) -> list[dict[str, Any]]:
         return self.rows("preferences.jsonl")
@@ -170,7 +173,7 @@ def test_the_files_are_what_prepare_reads(desk: Desk) -> None:
     """Each row of the harvest is an example of its config; each pair one of a config that learns preferences."""
     desk.say([{"role": "system", "content": "Be kind."}, user("a\u2028b")], "c", rating=-1, correction="d")
     desk.run()
-    [row] = read_harvest(desk.places.traffic / "harvest.jsonl", labelled=False)
+    [row] = read_harvest(desk.places.traffic / "harvest.jsonl", ["text"])
     assert row["messages"] == [{"role": "system", "content": "Be kind."}, user("a\u2028b"), assistant("d")]
     wanted = WRITER.section.model_validate({"name": "text-generation", "objective": "preferences"})
     made = WRITER.example(wanted, desk.pairs()[0])
@@ -199,12 +202,12 @@ def test_test_rows_are_never_harvested(desk: Desk) -> None:
 
 def said(text: str, at: float, rating: int | None = None, correction: str | None = None, key: str = "") -> Judged:
     asked, answered = {"messages": [user(text)]}, {"answer": "served", "finish_reason": "stop"}
-    return Judged(key or new_id(), 0.0, 1, text, None, False, "http", rating, correction, at, asked, answered)
+    return Judged(key or new_id(), 0.0, 1, None, False, "http", rating, correction, at, asked, answered)
 
 
 def gather(before: list[dict[str, Any]], opinions: list[Judged]) -> harvest.Harvest:
     section = WRITER.section()
-    return harvest.gather(before, opinions, [], lambda one: WRITER.harvested(section, one))
+    return harvest.gather(before, opinions, Listed([]), harvest.Rule.of(WRITER, section))
 
 
 def answers(found: harvest.Harvest) -> list[str]:
@@ -272,32 +275,37 @@ def test_a_log_without_texts_leaves_nothing_to_compare(desk: Desk) -> None:
     desk.ask(desk.texts[500:650], keep_text=False)
     report, verdict = desk.run()
     assert verdict["drift"]["tests"] == {}
-    assert any("the log keeps no texts" in warning for warning in report.warnings)
+    assert any("the log keeps no contents" in warning for warning in report.warnings)
 
 
 def test_each_of_a_users_messages_is_a_request() -> None:
     talk = {"text": "a\nb", "messages": [user("a"), assistant("?"), user("b"), assistant("!")]}
     pair = {"text": "B", "messages": [user("B.")], "chosen": "x", "rejected": "y"}
-    assert asked([talk, pair, {"text": "c", "answer": "d"}]) == ["c", "a", "B."]
+    seen = Lens(TEXT, CleanStep().plain())
+    assert asked(WRITER, WRITER.section(), [talk, pair], seen) == [{"text": "a"}, {"text": "B."}]
+    assert asked(FINDER, FINDER.section(), [{"text": "c", "answer": "d"}], seen) == [{"text": "c"}]
 
 
 def test_retrieval_is_compared_by_its_certainty_and_not_by_its_entries(tmp_path: Path) -> None:
-    signals = Signals.of(FINDER)
+    section = FINDER.section()
+    signals, seen = Signals.of(FINDER, section), Lens(TEXT, CleanStep(lowercase=True).plain())
     assert signals == Signals(labels=False, certainty=True)
     predictor = Predictor.open(make_bundle(tmp_path / "bundle"), threads=1)
-    sample = answered(predictor, ["a card please", "who knows"], str.upper, signals)
+    sample = answered(predictor, [{"text": "A card please"}, {"text": "who KNOWS"}], seen, signals)
     assert (sample.labels, sample.abstentions) == ((), [ANSWERS, ABSTAINS])
-    assert sample.texts == ["A CARD PLEASE", "WHO KNOWS"]
+    assert sample.fields["text"].tolist() == ["a card please", "who knows"]
     assert (sample.confidence[0] > 0.9, len(sample.confidence), sample.rows) == (True, 2, 2)
     with TrafficLog(tmp_path / "traffic.db") as log:
         for text in ("one", "ONE?", "two"):
             log.record(
-                new_id(), version=1, text=text, request=None, response=None, label="e1", probability=0.5,
+                new_id(), version=1, request={"question": text}, response=None, label="e1", probability=0.5,
                 abstained=text == "two", latency_ms=1.0,
             )  # fmt: skip
     with TrafficReader(tmp_path / "traffic.db") as log:
-        seen = logged(log.requests(), str, signals)
-    assert (sorted(seen.abstentions), list(seen.confidence)) == ([ABSTAINS, ANSWERS], [0.5, 0.5])
+        found = heard(FINDER, section, log.requests(), seen, signals)
+    told = logged(found, seen, signals)
+    assert (sorted(told.abstentions), list(told.confidence)) == ([ABSTAINS, ANSWERS], [0.5, 0.5])
+    assert told.fields["text"].tolist() == ["two", "one?"]  # the newest first, and what was asked twice once
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -372,7 +380,7 @@ def test_bad_chats_are_told_with_their_lines(
 def test_documents_and_logs_without_texts_take_no_answers(desk: Desk, tmp_path: Path) -> None:
     file = write(tmp_path / "chats.jsonl", CHATS)
     desk.deploy = DeploySection(log_text=False)
-    with pytest.raises(DataError, match="keeps no texts"):
+    with pytest.raises(DataError, match="keeps no contents"):
         import_file(desk, file)
     desk.objective = "language-model"
     with pytest.raises(DataError, match="1 bad row") as error:

@@ -673,7 +673,7 @@ def judged(rating: int | None = None, correction: str | None = None, **more: Any
     request = {"model": "m", "messages": [{"role": "user", "content": "Who are you?"}]}
     choice = {"message": {"role": "assistant", "content": "A cat."}, "finish_reason": more.pop("finish", "stop")}
     told = {"request": request, "response": {"choices": [choice]}, **more}
-    return Judged("r1", 1.0, 2, "Who are you?", None, False, "http", rating, correction, 5.0, **told)
+    return Judged("r1", 1.0, 2, None, False, "http", rating, correction, 5.0, **told)
 
 
 def test_opinions_become_rows() -> None:

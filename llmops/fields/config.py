@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llmops.core.section import Section
 
@@ -62,3 +64,16 @@ class FieldSection(Section):
     and `?`; a number here (`-999`) is missing however it is written."""
     monotone: Literal["increasing", "decreasing"] | None = None
     """number, date: the answer may only rise (or fall) with it; boosted trees and linear models hold to it."""
+
+    @field_validator("dates")
+    @classmethod
+    def _reads(cls, value: str | None) -> str | None:
+        """A day that is written so must be read as the same year again."""
+        day = datetime(2026, 11, 22, tzinfo=UTC)
+        try:
+            read = datetime.strptime(day.strftime(value), value) if value else day
+        except (ValueError, re.error):
+            read = None
+        if read is None or read.year != day.year:
+            raise ValueError(f"`dates: {value}` is no way to write dates, as for strptime; 22.11.2026 is %d.%m.%Y")
+        return value

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FIRST, LAST = 1900, 2200
 """Years; others are mistakes of typing, or stand for something else."""
 EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (FIRST, LAST + 1))
+TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6}
 FAR_OFF = f"a date before {FIRST} or after {LAST}"
 
 
@@ -65,8 +66,7 @@ class Date(Quantity):
         if self.missing or not (pa.types.is_date(whole.type) or pa.types.is_timestamp(whole.type)):
             found = read_distinct(whole, self.read, pa.float64())
             return ReadColumn(_moments(found.values), found.bad)
-        instants = whole.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        seconds = np.round(np.array(instants.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)) / 1e6)
+        seconds = np.round(_instants(whole))
         far = np.flatnonzero((seconds < EARLIEST) | (seconds >= LATEST))
         seconds[far] = np.nan
         return ReadColumn(_moments(pa.array(seconds, from_pandas=True)), dict.fromkeys(far.tolist(), FAR_OFF))
@@ -101,6 +101,21 @@ def _seconds(moment: datetime) -> float:
     if not EARLIEST <= seconds < LATEST:
         raise BadCell(FAR_OFF)
     return seconds
+
+
+def _instants(whole: pa.Array) -> Column:
+    """Arrow's days and moments as seconds since 1970, NaN where there is none; nanoseconds as Python has them, cut to
+    microseconds."""
+    import pyarrow as pa
+
+    if pa.types.is_date32(whole.type):
+        ticks, each = whole.cast(pa.int32()), 1 / 86_400
+    elif pa.types.is_date64(whole.type):
+        ticks, each = whole.cast(pa.int64()), 1e3
+    else:
+        cut = whole.cast(pa.timestamp("us"), safe=False) if whole.type.unit == "ns" else whole
+        ticks, each = cut.cast(pa.int64()), TICKS[cut.type.unit]
+    return np.array(ticks.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64) / each
 
 
 def _iso(text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 YES = frozenset(
-    """yes y true t 1 on ja j wahr si sí sì s oui o vrai sim verdadero verdadeiro vero tak da да evet igen ano ναι joo
-    kyllä ✓ ✔ 是 有 对 真 はい 예""".split()
+    """yes y true t 1 on ja j wahr si sí sì s oui o vrai sim verdadero verdadeiro vero tak da да evet doğru igen ano áno
+    jah taip jā ναι joo kyllä tosi waar prawda pravda igaz sant sand sann истина так có ya ✓ ✔ 是 有 对 對 真 はい 예 네
+    हाँ हां نعم بله כן""".split()
 )
 NO = frozenset(
-    """no n false f 0 off nein falsch não nao non faux falso nee nej nei nie ne нет hayır hayir nem όχι ei ✗ ✘ 否 无 没有 错
-    假 いいえ 아니요""".split()
+    """no n false f 0 off nein falsch não nao non faux falso nee nej nei nie ne нет hayır hayir yanlış yanliş nem όχι ei
+    nē epätosi onwaar fałsz nepravda hamis falskt falsk usann ложь ні không tidak ✗ ✘ 否 无 無 没有 沒有 错 錯 假 いいえ
+    아니요 아니오 नहीं لا خیر לא""".split()
 )
+"""Those of spreadsheets among them, which write a formula's truth in their own language (WAHR, VRAI, ИСТИНА)."""
 
 
 class Flag(Quantity):
@@ -37,7 +41,7 @@ class Flag(Quantity):
             return cell
         if isinstance(cell, float) and np.isnan(cell):
             return None
-        folded = as_text(cell).strip().casefold().removesuffix(".0")
+        folded = unicodedata.normalize("NFC", as_text(cell).strip().casefold()).removesuffix(".0")
         if folded in ABSENT or folded in self.missing:
             return None
         if folded in YES or folded in NO:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PLAIN = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 CANONICAL = {sign: rf"^-?\d+([{sign}]\d+)?([eE][-+]?\d+)?$" for sign in ".,"}
 """What Arrow reads as `read` does, so that a million cells need no Python."""
+SWAPPED = str.maketrans(",.", ".,")
 CODES = ("EUR", "USD", "GBP", "CHF", "JPY", "R$")
 AROUND = "$€£¥₹%" + "".join(filter(str.isspace, map(chr, range(0x3001))))
 """What may stand before and after the digits."""
@@ -36,8 +37,8 @@ GROUPED = {
 """Thousands set apart, by what `decimal` is. A leading zero groups nothing: `0,125` is an eighth, and refused where
 `decimal` is a point."""
 FACTORS = (10.0, 12.0, 24.0, 60.0, *(10.0**power for power in range(2, 10)), 3600.0, 86_400.0)
-"""By which a number grows or shrinks when another unit is sent: mm and cm, months and years, hours, minutes and seconds,
-cents, thousands."""
+"""By which a number grows or shrinks when another unit is sent: mm and cm, months and years, hours, minutes and
+seconds, cents, thousands."""
 NEAR_FACTOR = 0.09
 """Of the logarithm: 10 and 12 stay apart."""
 QUARTERS = (0.25, 0.5, 0.75)
@@ -84,7 +85,7 @@ class Number(Quantity):
         thousands = "," if decimal == "." else "."
         if grouped := GROUPED[decimal].fullmatch(bare):
             bare = bare.replace(grouped[1] or thousands, "")
-        plain = bare.replace(",", ".") if decimal == "," and "." not in bare else bare
+        plain = bare if decimal == "." else bare.translate(SWAPPED)
         if not PLAIN.fullmatch(plain):
             raise BadCell(_why(bare, decimal))
         value = float(plain)

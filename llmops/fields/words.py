@@ -101,6 +101,23 @@ def one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
     return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
 
 
+def as_python(cells: pa.Array) -> list[Any]:
+    """Cells as Python has them. Days that Python's calendar lacks (Parquet knows the year 275760) become text, which no
+    kind takes for a day."""
+    try:
+        found: list[Any] = cells.to_pylist()
+    except (OverflowError, ValueError):
+        found = [_as_python(cell) for cell in cells]
+    return found
+
+
+def _as_python(cell: pa.Scalar) -> Any:
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError):
+        return f"{cell.type} {getattr(cell, 'value', 'out of range')}"
+
+
 def read_distinct(cells: pa.Array | pa.ChunkedArray, read: Callable[[Any], Any], kind: pa.DataType) -> ReadColumn:
     """A column read one distinct cell at a time; as a dictionary of distinct values where `kind` is one."""
     import pyarrow as pa
@@ -113,9 +130,9 @@ def read_distinct(cells: pa.Array | pa.ChunkedArray, read: Callable[[Any], Any],
         try:
             whole = whole.dictionary_encode()
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists and objects
-            each = read_each(whole.to_pylist(), read, flat)
+            each = read_each(as_python(whole), read, flat)
             return ReadColumn(each.values if flat == kind else each.values.dictionary_encode(), each.bad)
-    distinct = read_each(whole.dictionary.to_pylist(), read, flat)
+    distinct = read_each(as_python(whole.dictionary), read, flat)
     codes = whole.indices
     bad: dict[int, str] = {}
     if distinct.bad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -49,9 +50,9 @@ class Inputs:
             low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
             width = third - first or (high - low) / 2
             centre[feature], scale[feature] = middle, 1 / width if width else 0.0
-            edges = np.unique(np.quantile(values, np.linspace(0, 1, pieces + 1)).astype(np.float32)) if pieces else []
+            edges = np.unique(np.quantile(values, np.linspace(0, 1, pieces + 1)).astype(np.float32))
             if len(edges) > 2:
-                cuts.append((feature, np.asarray(edges)))
+                cuts.append((feature, edges))
         return cls(
             centre,
             scale,
@@ -116,25 +117,26 @@ class Layer(nn.Module):
 class TabularNetwork(nn.Module):
     """`members` multilayer perceptrons that share their large matrices (TabM, Gorishniy et al. 2025)."""
 
-    def __init__(
-        self, inputs: Inputs, outputs: int, width: int, layers: int, members: int, dropout: float, mixed: bool = True
-    ) -> None:
+    def __init__(self, inputs: Inputs, outputs: int, width: int, layers: int, members: int, dropout: float) -> None:
         super().__init__()
         self.encoding = Encoding(inputs)
         inside = self.encoding.width
         signs = torch.randint(0, 2, (members, inside)) * 2.0 - 1.0
-        self.signs = nn.Parameter(signs) if mixed else None
+        self.signs = nn.Parameter(signs)
         sizes = [inside, *[width] * layers]
-        self.layers = nn.ModuleList(Layer(*pair, members, dropout) for pair in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(Layer(*pair, members, dropout) for pair in pairwise(sizes))
         bound = width**-0.5
         self.weights = nn.Parameter(torch.empty(members, width, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
+    @property
+    def features(self) -> int:
+        """Numbers of a row."""
+        return len(self.encoding.centre)
+
     def forward(self, x: Tensor) -> Tensor:
         """float32 [batch, features], NaN where missing -> each member's answers [members, batch, outputs]."""
-        states = self.encoding(x)[:, None]
-        if self.signs is not None:
-            states = states * self.signs
+        states = self.encoding(x)[:, None] * self.signs
         for layer in self.layers:
             states = layer(states)
         return states.transpose(0, 1) @ self.weights + self.bias

@@ -6,6 +6,7 @@ encoding than UTF-8) sends it to the careful reader, in pieces. Parquet is read 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmops.core.protocols import Row
-from llmops.fields.kind import Kind
+from llmops.fields.kind import BadCell, Kind
 from llmops.fields.rows import Columned, noted
+from llmops.fields.words import as_python, as_text, one_array
 from llmops.records.config import SourceSection
 from llmops.records.csvreader import SNIFFED_LINES, delimiter_of
 from llmops.records.readers import ENDINGS, read, source_path
-from llmops.records.reading import EXCERPT, BadRow, Reading
+from llmops.records.reading import EXCERPT, BadRow, Reading, missing_column
 from llmops.records.textfiles import find_encoding, lines
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 PIECE = 20_000
 """Rows that stand as Python objects at once."""
 CHUNK = 1 << 20
+PLAIN_LINE = 1 << 16
+"""Bytes; the careful reader has words for cells twice as long and longer."""
+DOUBTFUL = (b'"', b"\0", b"\n\n", b"\n\r\n", b"\r\r")
 
 
 @dataclass
@@ -82,11 +87,23 @@ def _typed(raw: pa.Table, kinds: Mapping[str, Kind], origins: Any) -> tuple[pa.T
 def _as_text(column: Any) -> Any:
     import pyarrow as pa
 
-    return (
-        column
-        if pa.types.is_string(column.type)
-        else pa.array([None if v is None else str(v) for v in column.to_pylist()])
-    )
+    return column if pa.types.is_string(column.type) else _texts(as_python(one_array(column)))
+
+
+def _texts(cells: list[Any]) -> Any:
+    """Cells of several types as text, written as the kinds of words write them: 2 and 2.0 are one code."""
+    import pyarrow as pa
+
+    return pa.array([_text(cell) for cell in cells], pa.string())
+
+
+def _text(cell: Any) -> str | None:
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return None
+    try:
+        return as_text(cell)
+    except BadCell:
+        return str(cell)  # a list among words
 
 
 def _plain_csv(source: SourceSection, root: Path, wanted: list[str]) -> tuple[Reading, pa.Table, Any] | None:
@@ -118,21 +135,39 @@ def _plain_csv(source: SourceSection, root: Path, wanted: list[str]) -> tuple[Re
         )
     except pa.ArrowInvalid:
         return None
+    if _has_no_rows(table):
+        return None
     reading = Reading(source.path, iter(()), names, [], encoding.name, encoding.found, delimiter)
     numbers = np.arange(skip + 2, skip + 2 + table.num_rows)
     return reading, table, _origins(source.path, numbers)
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether a file has no quotes, no NULs and no blank lines, so that each line is one row."""
-    last = b""
+    """Whether a file is UTF-8 without quotes, NULs, blank lines and very long ones, so that each line is one row."""
+    last, decoder = b"", codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as stream:
-        while piece := stream.read(CHUNK):
+        while piece := stream.read(PLAIN_LINE):
             whole = last + piece
-            if b'"' in whole or b"\0" in whole or b"\n\n" in whole or b"\n\r\n" in whole:
+            if any(sign in whole for sign in DOUBTFUL) or (len(piece) == PLAIN_LINE and b"\n" not in piece):
+                return False
+            try:
+                decoder.decode(piece)
+            except UnicodeDecodeError:
                 return False
             last = piece[-2:]
-    return True
+    return not decoder.getstate()[0]
+
+
+def _has_no_rows(table: pa.Table) -> bool:
+    """Whether some line may be no row: nothing but delimiters, as spreadsheets leave them below a table, or the header
+    once more, as files have it that were put end to end."""
+    import pyarrow.compute as pc
+
+    empty = header = np.ones(table.num_rows, bool)
+    for name in table.column_names:
+        empty = empty & pc.equal(table[name], "").to_numpy()
+        header = header & pc.equal(table[name], name).to_numpy()
+    return bool((empty | header).any())
 
 
 def _origins(name: str, numbers: Iterable[int]) -> Any:
@@ -147,7 +182,10 @@ def _careful(reading: Reading, wanted: list[str], limit: int | None) -> tuple[pa
     """Rows of any reader in pieces, as untyped columns."""
     import pyarrow as pa
 
-    pieces = [_piece(rows, wanted) for rows in _pieces(islice(reading, limit))]
+    names: set[str] = set()
+    pieces = [_piece(rows, wanted, names) for rows in _pieces(islice(reading, limit))]
+    if reading.columns is None and pieces and (lacking := [name for name in wanted if name not in names]):
+        raise missing_column(lacking[0], sorted(names), reading.name)
     if not pieces:
         return pa.table({name: pa.array([], pa.string()) for name in wanted}), pa.array([], pa.string())
     columns = {name: _end_to_end([piece[0][name] for piece in pieces]) for name in wanted}
@@ -160,9 +198,11 @@ def _pieces(rows: Iterator[tuple[Row, str]]) -> Iterator[list[tuple[Row, str]]]:
         yield piece
 
 
-def _piece(rows: list[tuple[Row, str]], wanted: list[str]) -> tuple[dict[str, Any], Any]:
+def _piece(rows: list[tuple[Row, str]], wanted: list[str], names: set[str]) -> tuple[dict[str, Any], Any]:
+    """Rows as columns with their origins; `names` gathers what the rows hold."""
     import pyarrow as pa
 
+    names.update(*(row for row, _ in rows))
     columns = {name: _array([row.get(name) for row, _ in rows]) for name in wanted}
     return columns, pa.array([origin for _, origin in rows], pa.string())
 
@@ -174,7 +214,7 @@ def _array(cells: list[Any]) -> Any:
     try:
         return pa.array(cells)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
+        return _texts(cells)
 
 
 def _end_to_end(parts: list[Any]) -> Any:

@@ -94,6 +94,8 @@ def _rows(
         if len(cells) != width:
             detail = f"{len(cells)} cells where the header has {width}"
             bad.append(BadRow(origin, "ragged_row", detail, " | ".join(cells)[:EXCERPT]))
+        elif width > 1 and [cell.strip() for cell in cells] == columns:
+            bad.append(BadRow(origin, "header_again", "", " | ".join(cells)[:EXCERPT]))
         elif any(cells):
             yield dict(zip(columns, cells, strict=True)), origin
 
@@ -134,16 +136,16 @@ def _unreadable(feed: Feed, name: str, bad: list[BadRow], rereads: int) -> None:
             where=f"{name}:{first.number}",
             do='export it again so that cells with quotes are quoted and quotes doubled: "he said ""no"""',
         )
-    bad.append(
-        BadRow(f"{name}:{first.number}", "unreadable_line", "a quote is never closed", first.text[:EXCERPT].strip())
-    )
+    long = len(first.text) > csv.field_size_limit()
+    why = f"a cell is longer than {csv.field_size_limit():,} characters" if long else "a quote is never closed"
+    bad.append(BadRow(f"{name}:{first.number}", "unreadable_line", why, first.text[:EXCERPT].strip()))
     feed.again(keep=1)
 
 
 def delimiter_of(sample: list[Line], told: str | None) -> tuple[str, int]:
     """The delimiter, and how many lines to skip (Excel's `sep=;`): the candidate by which most records have the
     header's number of cells, and at least two."""
-    texts = [line.text for line in sample if not line.problem]
+    texts = [line.text for line in sample if not line.problem and len(line.text) <= csv.field_size_limit()]
     first = texts[0].lstrip("\ufeff").strip() if texts else ""
     if first.lower().startswith("sep=") and len(first) == 5:
         return told or first[4], 1
@@ -154,7 +156,10 @@ def delimiter_of(sample: list[Line], told: str | None) -> tuple[str, int]:
 
 
 def _fit(texts: list[str], delimiter: str) -> float:
-    records = [cells for cells in csv.reader(texts, delimiter=delimiter) if cells]
+    try:
+        records = [cells for cells in csv.reader(texts, delimiter=delimiter) if cells]
+    except csv.Error:  # a quote that swallows more than a cell may hold
+        return 0.0
     if not records or len(records[0]) < 2:
         return 0.0
     whole = records[:-1] if len(records) > 2 else records  # the sample may end within the last one

@@ -25,7 +25,8 @@ CERTAIN_KINDS = 2  # different combinations of known labels, from which `a|b` is
 
 @dataclass(frozen=True)
 class SourceNote:
-    """What was found out about one source: rows read (bad ones included), and its encoding when it is a text file."""
+    """What was found out about one source: rows read (bad ones included), its encoding when it is a text file, and the
+    columns of a table that nobody asked for."""
 
     name: str
     rows: int
@@ -33,6 +34,7 @@ class SourceNote:
     encoding: str | None
     encoding_found: bool
     delimiter: str | None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass
@@ -100,11 +102,15 @@ def _load_columns(
     from llmops.records.tables import load_tables
 
     rows, bad, readings = load_tables(sources, root, task, section, extra, limit)
+    asked = {*task.columns(section), *extra.values(), *(as_source(source).join for source in sources)}
     notes = [
-        SourceNote(one.name, reading.rows, len(reading.bad), one.encoding, one.encoding_found, one.delimiter)
+        SourceNote(
+            one.name, reading.rows, len(reading.bad), one.encoding, one.encoding_found, one.delimiter,
+            tuple(name for name in one.columns or () if name not in asked),
+        )
         for reading in readings
         for one in [reading.reading]
-    ]
+    ]  # fmt: skip
     return Examples(rows, bad, notes)
 
 
@@ -191,9 +197,9 @@ def _several(what: str, origin: str) -> DataError:
 def refuse_one_class(labels: Sequence[str], where: str, dropped: str) -> None:
     """Raise DataError unless there are two classes or more to train on; `dropped` says in words what went before."""
     if len(labels) < 2:
-        only = f"only the class `{labels[0]}`" if labels else "no rows"
+        only = f"is only the class `{labels[0]}`" if labels else "are no rows"
         raise DataError(
-            f"there is {only} to train on; a classifier needs at least two classes ({dropped}).",
+            f"there {only} to train on; a classifier needs at least two classes ({dropped}).",
             where=where,
-            do="check `task.label`: is it the column with the classes?",
+            do="check `task.label` (of a table `task.target`): is it the column with the classes?",
         )

@@ -43,18 +43,24 @@ def unjoined(sources: Sequence[SourceSection], root: Path, kinds: Mapping[str, K
     joined = [source for source in sources if source.join is not None]
     if joined and len(joined) == len(sources):
         raise DataError("there is no table to join to.", shown(joined[0]), "leave `join` out of the first source")
-    first = {name for source in sources if source.join is None for name in read(source, root, ()).columns or kinds}
+    first = {name for source in sources if source.join is None for name in _names(source, root)}
     found = Beside()
     ident = kind_of(FieldSection(kind="id"))
     for source in joined:
         key = str(source.join)
-        there = set(read(source, root, ()).columns or kinds)
+        there = _names(source, root)
         mine = {name: kind for name, kind in kinds.items() if name in there - first - found.names and name != key}
         reading = read_columns(source, root, {**mine, key: ident}, {}, limit)
         _refuse_twice(reading, key)
         found.readings.append(reading)
         found.keys.append(key)
     return found
+
+
+def _names(source: SourceSection, root: Path) -> set[str]:
+    """The columns of a table; of rows that each have their own, all of them."""
+    reading = read(source, root, ())
+    return {name for row, _ in reading for name in row} if reading.columns is None else set(reading.columns)
 
 
 def _refuse_twice(reading: ColumnReading, key: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops.core.errors import DataError, MachineError
 from llmops.core.protocols import Row
+from llmops.fields.words import as_python
 from llmops.records.config import SourceSection
 from llmops.records.reading import Reading
 from llmops.records.textfiles import must_be_file
@@ -29,15 +30,18 @@ def read_parquet(path: Path, name: str) -> Reading:
         table = ParquetFile(path)
     except (ArrowException, OSError) as error:
         raise DataError(f"{name} is not a Parquet file: {error}.", where=str(path), do="export it again") from None
-    return Reading(name=name, rows=_batches(table, name), columns=list(table.schema_arrow.names))
+    names = table.schema_arrow.names
+    twice = frozenset(column for column in names if names.count(column) > 1)
+    return Reading(name=name, rows=_batches(table, name), columns=list(dict.fromkeys(names)), duplicated=twice)
 
 
 def _batches(table: Any, name: str) -> Iterator[tuple[Row, str]]:
     number = 0
     for batch in table.iter_batches(batch_size=1024):
-        for row in batch.to_pylist():
+        columns = [as_python(column) for column in batch.columns]
+        for cells in zip(*columns, strict=True):
             number += 1
-            yield row, f"{name}:{number}"
+            yield dict(zip(batch.schema.names, cells, strict=True)), f"{name}:{number}"
 
 
 def is_saved_dataset(path: Path) -> bool:

@@ -46,6 +46,11 @@ class TaskBase:
         plain: dict[str, Any] = section.plain()
         return plain
 
+    def learning(self, section: Any) -> dict[str, Any]:
+        """All of it."""
+        plain: dict[str, Any] = section.plain()
+        return plain
+
     def complete(self, section: Any, dataset: Path, opened: Opened, folder: Path) -> None:
         """A candidate's folder is whole as it is."""
 

@@ -104,6 +104,9 @@ class Task(Protocol):
     def preparing(self, section: Any) -> dict[str, Any]:
         """The part of `task:` that decides the data set: when it changes, prepare works again."""
 
+    def learning(self, section: Any) -> dict[str, Any]:
+        """The part of `task:` that decides the model: when it changes, train and tune work again."""
+
     def encoding(self, train: Any) -> dict[str, Any]:
         """The part of `train:` that decides how rows are encoded, by the names of its settings."""
 

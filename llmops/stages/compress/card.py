@@ -39,11 +39,10 @@ def _answers(settings: Mapping[str, Any]) -> str:
         said.append(f"One of {len(labels)} labels: {', '.join(labels[:MANY_LABELS])}{more}.")
     if context := settings.get("context"):
         said.append(f"Text, token by token. A prompt and its answer have at most {context:,} tokens together.")
-    if "threshold" in settings:
-        said.append(
-            f"It abstains when the probability of its best answer is below {settings['threshold']:.3f}, fitted on the"
-            " validation rows."
-        )
+    if target := settings.get("target"):
+        said.append(_of_table(settings, target))
+    elif "threshold" in settings:
+        said.append(_abstains(settings["threshold"], settings.get("detector", "probability")))
     if "temperature" in settings:
         said.append(
             f"Probabilities are calibrated with a temperature of {settings['temperature']:.3f} (Guo et al. 2017),"
@@ -52,11 +51,35 @@ def _answers(settings: Mapping[str, Any]) -> str:
     return " ".join(said) or "Requests of the shape that `GET /v1/model` tells."
 
 
+def _abstains(threshold: float, detector: str) -> str:
+    if detector == "probability" and threshold == 0:
+        return "It never abstains."
+    return (
+        f"It abstains (keeps its answer back) when its certainty (measured as: {detector}) is below {threshold:.4g},"
+        " chosen on the validation rows."
+    )
+
+
+def _of_table(settings: Mapping[str, Any], target: str) -> str:
+    """What is said of a row, and by which columns."""
+    columns = f"`{target}`, by {len(settings['known'])} columns: {', '.join(settings['known'])}."
+    if settings.get("predict") == "number":
+        return f"The number {columns} Its interval is to hold {settings['coverage']:.0%} of the true values."
+    rule = ""
+    if settings.get("threshold") is not None:
+        rule = f" It says {settings['labels'][1]} from a probability of {settings['threshold']:.3f} on."
+    return f"The class {columns} Probabilities are calibrated on rows that the model did not learn from.{rule}"
+
+
 def _limits(settings: Mapping[str, Any]) -> str:
+    table = "target" in settings
+    rows = "rows" if table else "texts"
     said = [
-        "- The figures hold for texts like those in the data set; `llmops feedback` watches for drift away from it.",
+        f"- The figures hold for {rows} like those in the data set; `llmops feedback` watches for drift away from it.",
     ]
-    if "labels" in settings:
+    if table:
+        said.append("- Reasons say what moved the model's answer, not what would change the outcome.")
+    elif "labels" in settings:
         said += [
             "- A label that is not listed above cannot be answered; of such texts it abstains, and not from all of"
             " them.",
@@ -65,7 +88,11 @@ def _limits(settings: Mapping[str, Any]) -> str:
         ]
     if "context" in settings:
         said.append("- What it writes may be wrong, and may sound sure all the same. Don't act on it unread.")
-    said.append("- Nobody has checked it for unfairness between groups of people. Don't let it decide about people.")
+    if table:
+        said.append("- Figures by group stand in deploy's report where `need.slices` names columns; read them first.")
+    else:
+        unchecked = "Nobody has checked it for unfairness between groups of people."
+        said.append(f"- {unchecked} Don't let it decide about people.")
     return "\n".join(said)
 
 

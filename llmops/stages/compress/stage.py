@@ -38,7 +38,7 @@ class CompressStage:
     """See the module."""
 
     name = "compress"
-    version = 4
+    version = 5
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         need, section = sections["need"].plain(), _section(sections)
@@ -195,7 +195,7 @@ def report(work: Bench, trials: list[Trial], best: Trial, fields: Mapping[str, A
         "agreement": found.agreement,
         "size_mb": round(size_mb, 3),
         **{name: rounded(value) for name, value in costs(found.figures).items()},
-        **{name: value for name, value in fields["settings"].items() if isinstance(value, float)},
+        **{name: value for name, value in fields["settings"].items() if isinstance(value, float | str)},
         "baseline_valid": metrics["baseline"]["valid"],
         "baseline_test": metrics["baseline"]["test"],
     }
@@ -205,7 +205,7 @@ def report(work: Bench, trials: list[Trial], best: Trial, fields: Mapping[str, A
         f" {metric} {found.quality:.4f} on validation (trained model {work.trained_quality:.4f})",
         numbers=numbers,
         tables=[table(trials, best), quality_table(trials, work.trained_figures)],
-        warnings=warnings(trials),
+        warnings=[*noted(metrics["valid"]), *warnings(trials)],
     )
 
 
@@ -251,6 +251,11 @@ def heading(figure: str) -> str:
 def rounded(value: Number) -> Number:
     """Figures of time to three decimals: more are noise."""
     return round(value, 3) if isinstance(value, float) else value
+
+
+def noted(valid: Mapping[str, Any]) -> list[str]:
+    """What choosing when to abstain had to say."""
+    return [str(valid["abstain_note"])] if "abstain_note" in valid else []
 
 
 def warnings(trials: list[Trial]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmops.bundle import format as bundle_format
 from llmops.bundle.predictor import Predictor
@@ -25,7 +26,7 @@ THREADS = 1
 @dataclass(frozen=True)
 class Comparison:
     """`drift` is None when too little was there to compare, and `why` says what was missing. `known`: the traffic
-    has moved, but no further than what the champion has learned from already; `schema` is what of its schema is news."""
+    has moved, but no further than what the champion has learned from already; `schema`: what of its schema is news."""
 
     drift: Drift | None = None
     why: str = "there is no traffic yet"
@@ -93,6 +94,12 @@ def _learnt(scene: Scene, log: TrafficReader, gathered: Harvest, rows: int, new:
     return scene.drift(seen, new) if seen.rows >= fewest else None
 
 
+def repeats(job: Job) -> bool:
+    """Whether the data set's rows may agree in all inputs: those of a table do, unless prepare took twins out."""
+    prepare: Any = job.sections["prepare"]
+    return job.task.columned and all(step.dedup is None for step in prepare.steps)
+
+
 class Scene:
     """The champion and its data set, opened once for all comparisons. A model that writes stays closed."""
 
@@ -102,7 +109,7 @@ class Scene:
         self.signals = Signals.of(self.task, self.about)
         self.predictor = Predictor.open(now.bundle, THREADS) if self.signals.answers else None
         manifest = self.predictor.manifest if self.predictor else bundle_format.read(now.bundle)
-        self.lens = Lens(self.task.inputs(self.about), manifest.cleaning)
+        self.lens = Lens(self.task.inputs(self.about), manifest.cleaning, repeats(job))
         self.known = reference.known(job.inputs["dataset"], self.lens, self.seed)
         self.compared = min(kind.compared for kind in self.lens.kinds.values())
 

@@ -94,19 +94,21 @@ class Rule:
 def gather(before: Sequence[Row], judged: Sequence[Judged], test: Rows, rule: Rule) -> Harvest:
     """The rows of `before` and those that `judged` (oldest word first) become, one row of each kind and inputs.
 
-    The latest word on a row wins; but a thumb does not take the place of a correction, and one that is turned down takes
-    its row along. What the log keeps is redacted, so a test row is recognised by its redacted form too.
+    The latest word on a row wins; but a thumb does not take the place of a correction, and one that is turned down
+    takes its row along. What the log keeps is redacted, so a test row is recognised by its redacted form too.
     """
     sealed = rule.sealed(test)
     told = list(zip(rule.keys(before), rule.inputs(before), before, strict=True))
     kept = {key: row for key, inputs, row in told if inputs not in sealed}
     old, corrected = set(kept), set()
     in_test = without_contents = 0
-    for said, row, key, inputs in _learnt(judged, rule):
-        if row is None:
+    for said, taught in _learnt(judged, rule):
+        if taught is None:
             without_contents += rule.says_nothing(said)
             _take_back(kept, said)
-        elif inputs in sealed:
+            continue
+        row, key, inputs = taught
+        if inputs in sealed:
             in_test += 1
         elif said.correction is None and key in corrected:
             continue
@@ -116,14 +118,12 @@ def gather(before: Sequence[Row], judged: Sequence[Judged], test: Rows, rule: Ru
     return Harvest(list(kept.values()), len(set(kept) - old), in_test, without_contents)
 
 
-def _learnt(judged: Sequence[Judged], rule: Rule) -> list[tuple[Judged, Row | None, RowKey | None, int | None]]:
-    """Each opinion with the row that it becomes, its key and its inputs' one."""
+def _learnt(judged: Sequence[Judged], rule: Rule) -> list[tuple[Judged, tuple[Row, RowKey, int] | None]]:
+    """Each opinion with the row that it becomes, the row's key and what its inputs are equal by."""
     rows = [rule.learn(said) for said in judged]
     made = [row for row in rows if row is not None]
-    keys = iter(zip(rule.keys(made), rule.inputs(made), strict=True))
-    return [
-        (said, row, *(next(keys) if row is not None else (None, None))) for said, row in zip(judged, rows, strict=True)
-    ]
+    taught = iter(zip(made, rule.keys(made), rule.inputs(made), strict=True))
+    return [(said, None if row is None else next(taught)) for said, row in zip(judged, rows, strict=True)]
 
 
 def _take_back(kept: dict[RowKey, Row], said: Judged) -> None:
@@ -135,8 +135,8 @@ def _take_back(kept: dict[RowKey, Row], said: Judged) -> None:
 
 
 def read(path: Path, kinds: Mapping[str, Kind], labelled: bool = False) -> list[Row]:
-    """The rows of the harvest file; none when it is not there. Raises DataError with file:line for a bad row: one without
-    the inputs that `kinds` read, or, where they are `labelled`, without a label."""
+    """The rows of the harvest file; none when it is not there. Raises DataError with file:line for a bad row: one
+    without the inputs that `kinds` read, or, where they are `labelled`, without a label."""
     if not path.exists():
         return []
     try:

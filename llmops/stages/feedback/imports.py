@@ -1,25 +1,26 @@
 """`llmops feedback CONFIG --import FILE`: feedback gathered elsewhere goes into the traffic log.
 
-What rows may say stands in said.py. Importing a file twice changes nothing.
+What rows may say stands in opinionfile.py and outcomefile.py. Importing a file twice changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmops.core.errors import DataError, Mistake
+from llmops.core.errors import DataError, Mistake, UsageError
 from llmops.core.protocols import Places, Task
 from llmops.core.section import Section
 from llmops.fields.redaction import KINDS, redact
 from llmops.records.readers import read
 from llmops.records.traffic import TrafficLog
 from llmops.records.trafficreader import TrafficReader
-from llmops.stages.feedback.outcomefile import IDENT
-from llmops.stages.feedback.said import Said, expected, parser
+from llmops.stages.feedback.matching import find, too_old
+from llmops.stages.feedback.opinionfile import expected, parser
+from llmops.stages.feedback.said import Said
 
 SHOWN = 20
 """Mistakes of one file that are told at once."""
@@ -55,55 +56,25 @@ def import_file(project: Home, file: Path) -> str:
         said = [replace(row, correction=row.correction and redact(row.correction, KINDS)) for row in said]
     path = project.places.traffic / "traffic.db"
     with TrafficLog(path, deploy.keep_traffic_days, deploy.log_text, deploy.redact_log, queue=len(said) * 2 + 1) as log:
-        found = _find(log, path, said, getattr(section, "id", None) if task.columned else None)
+        old = too_old(path, deploy.keep_traffic_days)
+        found = find(log, path, said, getattr(section, "id", None) if task.columned else None, old)
         if not found.rows:
             do = "send the ids that came with the answers, or rows with the right answer instead"
             what = f"the traffic log knows none of the {len(said)} ids"
-            raise DataError(what + found.told(deploy.keep_traffic_days), said[0].origin, do)
-        fresh = _fresh(path, found.rows)
-        _log(log, fresh, prose)
-    told = f"imported {_rows(len(fresh), 'row')} of {file.name}; {len(found.rows) - len(fresh)} were there already"
+            raise DataError(what + (found.why(deploy) if task.columned else ""), said[0].origin, do)
+        last = _last_words(found.rows)
+        fresh = _fresh(path, last)
+        gone = _log(log, fresh, prose)
+    found = replace(found, unknown=found.unknown + gone)
+    told = f"imported {_rows(len(fresh) - gone, 'row')} of {file.name}; {len(last) - len(fresh)} were there already"
     told += f"; {found.unknown} ids are not in the log (any more)" if found.unknown else ""
+    told += found.why(deploy) if task.columned else ""
+    if again := len(found.rows) - len(last):
+        told += f"; {_rows(again, 'row')} spoke of the same as {'another' if again == 1 else 'others'}: the last counts"
     if task.columned:
-        told += found.told(deploy.keep_traffic_days) + _by_version(path, found.rows)
-        told += f"; {_rows(later, 'row')} without an outcome yet" if later else ""
+        told += f"; {found.asked_again} ids were asked about more than once: the newest" if found.asked_again else ""
+        told += _by_version(path, last) + (f"; {_rows(later, 'row')} without an outcome yet" if later else "")
     return told
-
-
-@dataclass(frozen=True)
-class Found:
-    """The rows that the log can take, each with a request's id; how many ids it doesn't know, and how many of these it
-    would only know redacted."""
-
-    rows: list[Said]
-    unknown: int = 0
-    hidden: int = 0
-
-    def told(self, keep_days: float) -> str:
-        """Why ids may be unknown."""
-        hidden = f"; {self.hidden} ids look like personal data, which the log redacts (deploy.redact_log)"
-        return (hidden if self.hidden else "") + (
-            f" (requests are kept for {keep_days:g} days: deploy.keep_traffic_days)" if self.unknown else ""
-        )
-
-
-def _find(log: TrafficLog, path: Path, said: Sequence[Said], field: str | None) -> Found:
-    """Which request each row speaks about: the one of its id, the newest that held its own id in `field`, or, of a whole
-    row, none."""
-    by_own: dict[str, str] = {}
-    if field is not None:
-        with TrafficReader(path) as reader:
-            by_own = {str(IDENT.read(value)): key for key, value in reader.own_ids(field)}
-    rows, unknown, hidden = [], 0, 0
-    for row in said:
-        if row.own is not None and row.own in by_own:
-            rows.append(replace(row, id=by_own[row.own], request=None))
-        elif row.request is not None or log.knows(row.id):
-            rows.append(row)
-        else:
-            unknown += 1
-            hidden += field is not None and redact(row.id, KINDS) != row.id
-    return Found(rows, unknown, hidden)
 
 
 def _by_version(path: Path, rows: Sequence[Said]) -> str:
@@ -116,14 +87,20 @@ def _by_version(path: Path, rows: Sequence[Said]) -> str:
     return (f"; outcomes of answers: {told}" if told else "") + (f"; {whole:,} whole rows" if whole else "")
 
 
-def _log(log: TrafficLog, fresh: Sequence[Said], prose: bool) -> None:
+def _log(log: TrafficLog, fresh: Sequence[Said], prose: bool) -> int:
+    """Write the rows; returns how many are about requests that the log has forgotten meanwhile."""
+    gone = 0
     for row in fresh:
         if row.request is not None:
             log.record(
                 row.id, version=None, request=row.request, response=row.response, label=None, probability=None,
                 abstained=False, latency_ms=None, source=BY, prose=prose,
             )  # fmt: skip
-        log.feedback(row.id, row.rating, row.correction, by=BY, prose=prose)
+        try:
+            log.feedback(row.id, row.rating, row.correction, by=BY, prose=prose)
+        except UsageError:
+            gone += 1
+    return gone
 
 
 def _read(file: Path, task: Task, section: Any) -> tuple[list[Said], int]:
@@ -158,14 +135,21 @@ def _rows(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _fresh(path: Path, said: list[Said]) -> list[Said]:
-    """Rows that say something that the log does not hold yet; of several about one request the last."""
+def _last_words(said: Sequence[Said]) -> list[Said]:
+    """One row for each request that is spoken about, with the last rating and the last correction."""
+    last: dict[str, Said] = {}
+    for row in said:
+        before = last.get(row.id, row)
+        last[row.id] = replace(row, rating=row.rating or before.rating, correction=row.correction or before.correction)
+    return list(last.values())
+
+
+def _fresh(path: Path, said: Sequence[Said]) -> list[Said]:
+    """Rows that say something that the log does not hold yet."""
     with TrafficReader(path) as reader:
         held = {row.id: (row.rating, row.correction) for row in reader.judged()}
-    fresh: dict[str, Said] = {}
-    for row in said:
-        rating, correction = held.get(row.id, (None, None))
-        if (row.rating or rating, row.correction or correction) != (rating, correction):
-            fresh[row.id] = row
-            held[row.id] = (row.rating or rating, row.correction or correction)
-    return list(fresh.values())
+    return [row for row in said if _is_news(row, *held.get(row.id, (None, None)))]
+
+
+def _is_news(row: Said, rating: int | None, correction: str | None) -> bool:
+    return (row.rating or rating, row.correction or correction) != (rating, correction)

@@ -19,10 +19,12 @@ from llmops.fields.rowkeys import row_keys
 
 
 class Lens:
-    """`kinds` are the inputs' by name; `cleaning` is what the champion's bundle carries (`CleanStep.plain()`)."""
+    """`kinds` are the inputs' by name; `cleaning` is what the champion's bundle carries (`CleanStep.plain()`). With
+    `repeats` rows that agree in all inputs are not one: in a table of a few categories nearly all rows have twins, and
+    counting each combination once would compare the combinations and not how often they come."""
 
-    def __init__(self, kinds: Mapping[str, Kind], cleaning: Mapping[str, Any]) -> None:
-        self.kinds, self.step = kinds, CleanStep(**cleaning)
+    def __init__(self, kinds: Mapping[str, Kind], cleaning: Mapping[str, Any], repeats: bool = False) -> None:
+        self.kinds, self.step, self.repeats = kinds, CleanStep(**cleaning), repeats
 
     def columns(self, rows: Sequence[Row]) -> dict[str, Column]:
         """The fields of rows, cleaned and redacted. What a kind cannot read is missing."""

@@ -37,29 +37,33 @@ def expected(section: Any) -> str:
 
 def parser(columns: Sequence[str], task: Task, section: Any) -> said.Parse | None:
     """What reads a row of such a file; None when its columns are none that outcomes are made of."""
-    outcome = next((name for name in (*OUTCOMES, section.target) if name in columns), None)
-    ids = [name for name in ("id", section.id) if name in columns]
     inputs, target = task.inputs(section), task.reads(section)[section.target]
+    told = [name for name in columns if name not in inputs]  # a field may be called `outcome` too
+    outcome = next((name for name in (*OUTCOMES, section.target) if name in told), None)
+    ids = [name for name in ("id", section.id) if name in told]
     if outcome is not None and all(name in columns for name in inputs):
         own = section.id if section.id in columns else None
         return lambda row, origin: _whole(row, origin, outcome, own, inputs, target, section)
-    if ids and (outcome is not None or "rating" in columns):
+    if ids and (outcome is not None or "rating" in told):
         return lambda row, origin: _about(row, origin, ids[0], outcome, target)
     return None
 
 
 def _about(row: Row, origin: str, column: str, outcome: str | None, target: Kind) -> said.Said | str | None:
     """What came true of a logged request."""
-    key = IDENT.read(row.get(column))
-    if key is None:
-        return f"the {column} is missing"
-    rating = as_text(row.get("rating") or "").strip().lower()
-    if rating and rating not in said.RATINGS:
-        return f"the rating is `{rating}`; it must be 1 or -1"
+    place = column
     try:
+        key = IDENT.read(row.get(column))
+        place = "rating"
+        rating = as_text(row.get("rating") or "").strip().lower()
+        place = str(outcome)
         came = _came(target, row.get(outcome)) if outcome is not None else None
     except BadCell as error:
-        return f"{outcome}: {error}"
+        return f"{place}: {error}"
+    if key is None:
+        return f"the {column} is missing"
+    if rating and rating not in said.RATINGS:
+        return f"the rating is `{rating}`; it must be 1 or -1"
     if came is None and not rating:
         return None
     return said.Said(origin, key, said.RATINGS[rating] if rating else None, came, own=key)
@@ -83,7 +87,7 @@ def _whole(
         return f"{place}: {error}"
     if came is None:
         return None
-    request = {name: row.get(name) for name in inputs} | ({} if key is None else {own: key})
+    request = {name: row.get(name) for name in inputs} | ({} if own is None or key is None else {own: key})
     made = str(uuid.uuid5(said.NAMESPACE, "\0".join([*told, came if key is None else f"id={key}"])))
     return said.Said(origin, made, None, came, request, own=key)
 

@@ -86,11 +86,13 @@ def _share_outside(train: Rows, others: Rows, outside: str) -> float:
 
 
 def asked(task: Task, section: Any, rows: Iterable[Row], lens: Lens) -> list[Row]:
-    """What a server would have been asked by rows; what stands in several of them once, and nothing where there is
-    nothing to ask."""
+    """What a server would have been asked by rows; what stands in several of them once (unless the lens says that rows
+    repeat), and nothing where there is nothing to ask."""
     asks = [ask for row in rows for ask in task.asks(section, row)]
     asks = [ask for ask in asks if any(value is not None and str(value).strip() for value in ask.values())]
-    keys = lens.keys(lens.columns(asks)).tolist() if asks else []
+    if lens.repeats or not asks:
+        return asks
+    keys = lens.keys(lens.columns(asks)).tolist()
     return list(dict(zip(keys, asks, strict=True)).values())
 
 
@@ -136,19 +138,28 @@ Heard = tuple[Logged, Row | None]
 
 def heard(task: Task, section: Any, rows: Sequence[Logged], lens: Lens, signals: Signals) -> list[Heard]:
     """Logged requests with what they asked, newest first. A question asked many times counts once: the data set has no
-    duplicates either, and copies would make every test surer than it may be."""
+    duplicates either, and copies would make every test surer than it may be. Where it has (see Lens), only a request of
+    one id that was sent again does."""
     told = [row for row in reversed(rows) if _tells(row, signals)]
     asks = [None if row.request is None else task.asked(section, row.request) for row in told]
     keys = iter(lens.keys(lens.columns([ask for ask in asks if ask is not None])).tolist())
-    seen: set[int] = set()
+    seen: set[Any] = set()
     found: list[Heard] = []
     for row, ask in zip(told, asks, strict=True):
         key = None if ask is None else next(keys)
-        if (key is None and not signals.answers) or key in seen:
+        if key is None and not signals.answers:
             continue
-        seen.update([] if key is None else [key])
-        found.append((row, ask))
+        once = key if not lens.repeats or key is None else _sent_again_by(key, row, section)
+        if once is None or once not in seen:
+            found.append((row, ask))
+        seen.add(once)
     return found
+
+
+def _sent_again_by(key: int, row: Logged, section: Any) -> tuple[int, str] | None:
+    """What a request and its copy share where different ones may agree in all inputs; None for one without an id."""
+    own = (row.request or {}).get(getattr(section, "id", None) or "")
+    return None if own is None else (key, str(own))
 
 
 def _tells(row: Logged, signals: Signals) -> bool:

@@ -272,8 +272,10 @@ def _of_harvest(findings: Findings) -> list[str]:
     if harvest.in_test:
         told.append(f"{harvest.in_test} {what} are of rows in the test set; they stay out of training")
     if harvest.without_contents:
-        told.append(f"{harvest.without_contents} corrections are of requests whose contents the log did not keep, or not in "
-                    "a form that can be read, so nothing can be learned from them")  # fmt: skip
+        told.append(
+            f"{harvest.without_contents} corrections are of requests whose contents the log did not keep, or not in a "
+            "form that can be read, so nothing can be learned from them"
+        )
     redacted = sum(_is_redacted(row) for row in harvest.rows)
     if redacted:
         told.append(f"{redacted} harvested rows hold placeholders such as <email>: the log redacts (deploy.redact_log)")

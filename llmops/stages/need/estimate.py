@@ -51,8 +51,8 @@ def largest_batch(tune: Any, train: Any) -> Section | None:
     axis = tune.space.get("batch_size") if tune is not None else None
     sizes = [] if axis is None else [int(size) for size in axis.log or axis.uniform or axis.choice if size != "auto"]
     own = getattr(train, "batch_size", "auto")
-    own = 0 if own == "auto" else own
-    return train.model_copy(update={"batch_size": max(sizes)}) if max(sizes, default=0) > own else None
+    least = own if isinstance(own, int) else 0
+    return train.model_copy(update={"batch_size": max(sizes)}) if max(sizes, default=0) > least else None
 
 
 def tuning_s(tune: Any, estimate: Estimate) -> float:

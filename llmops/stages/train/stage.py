@@ -28,12 +28,12 @@ class TrainStage:
     """Trains the task's learner with the settings of `train:`."""
 
     name = "train"
-    version = 3
+    version = 4
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}
         return Depends(
-            settings={"task": sections["task"].plain(), "train": train},
+            settings={"task": task.learning(sections["task"]), "train": train},
             files=starting_point(train.get("model")),
             libraries=("torch", "transformers", "peft", "tokenizers", "numpy"),
             base=train.get("update") is not None,
@@ -55,7 +55,7 @@ class TrainStage:
             headline=headline(metric, result, brief),
             numbers=numbers,
             tables=[epoch_table(result), spent_table(result), foreseen_table(numbers)],
-            curves=curves(result, metric.name),
+            curves=curves(result, metric.name) if result["curve"] else [],
             warnings=warnings(metric, result, numbers),
         )
 
@@ -126,7 +126,8 @@ def figures(result: dict[str, Any], brief: dict[str, Any], held_mb: float = 0.0)
 def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> str:
     """The outcome in one sentence."""
     best = result["metrics"][metric.name]
-    said = f"{metric.name} {best:.4f} on validation after epoch {result['best_epoch']} of {result['epochs']}"
+    after = f" after epoch {result['best_epoch']} of {result['epochs']}" if result["curve"] else ""
+    said = f"{metric.name} {best:.4f} on validation{after}"
     simple = brief.get("baseline", {}).get("valid")
     beside = f" (baseline {simple:.4f})" if simple is not None else ""
     updated = f", an update of version {result['base']['version']}" if result["base"] else ""
@@ -135,9 +136,13 @@ def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> s
 
 
 def epoch_table(result: dict[str, Any]) -> Table:
-    """One row an epoch."""
+    """One row an epoch, or a part of a training that goes in parts."""
     columns = list(result["history"][0])
-    return Table("Epochs", columns, [[row[column] for column in columns] for row in result["history"]])
+    return Table(
+        "Epochs" if result["curve"] else "Parts",
+        columns,
+        [[row[column] for column in columns] for row in result["history"]],
+    )
 
 
 def spent_table(result: dict[str, Any]) -> Table:
@@ -184,7 +189,7 @@ def warnings(metric: Metric, result: dict[str, Any], numbers: Mapping[str, Numbe
         said.append(f"the baseline is better on validation: {simple:.4f}; try more epochs, or another model.")
     if isinstance(upper, int | float) and took > upper:
         said.append(f"the training took {took:.0f} s, more than the upper bound of {upper:.0f} s that need foresaw.")
-    if result["best_epoch"] == result["epochs"] > 1:
+    if result["curve"] and result["best_epoch"] == result["epochs"] > 1:
         before, last = (row[metric.name] for row in result["history"][-2:])
         if metric.gain(last, before) > 0.01:
             said.append(f"the last epoch was the best by {abs(last - before):.3f}: more epochs may help.")

@@ -25,14 +25,15 @@ GRACE_S = 20
 
 
 def wanted(train: Section) -> int:
-    """How many processes the config asks for: 0 when this one shall train by itself."""
+    """How many processes the config asks for: 0 when this one shall train by itself, as models do that are not one
+    training of the engine (a table's)."""
     settings: Any = train
-    count = settings.processes
+    count = getattr(settings, "processes", 1)
     if count == "auto":
         import torch
 
         count = torch.cuda.device_count() or 1
-    return int(count) if count > 1 or settings.shard else 0
+    return int(count) if count > 1 or getattr(settings, "shard", False) else 0
 
 
 def train_together(job: Job, processes: int) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class TuneStage:
     version = 3
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
-        settings = {name: sections[name].plain() for name in ("tune", "train", "task")}
+        settings = {name: sections[name].plain() for name in ("tune", "train")}
+        settings["task"] = task.learning(sections["task"])
         updates = settings["train"].get("update") is not None
         return Depends(settings=settings, libraries=("optuna", "torch", "transformers"), base=updates)
 

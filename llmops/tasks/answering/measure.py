@@ -16,11 +16,9 @@ from llmops.tasks.answering.entries import FILE, read_entries, read_rows
 from llmops.tasks.answering.index import write_index
 from llmops.tasks.answering.ranking import figures, ranks
 from llmops.tasks.answering.truth import right_entries, truth
+from llmops.tasks.timing import time_single
 
 Array = np.ndarray[Any, Any]
-SINGLE = 200
-"""Questions answered one by one, for latency."""
-WARM_UP = 10
 BATCH = 16
 
 
@@ -77,21 +75,3 @@ def measure(section: AnsweringSection, dataset: Path, opened: Opened, trained: A
         },
         answers=similarity,
     )
-
-
-def time_single(opened: Opened, requests: Sequence[Any]) -> tuple[float, float]:
-    """p50 and p95 of the milliseconds for one request, over an even sample of the rows."""
-    sample = [requests[place * len(requests) // SINGLE] for place in range(SINGLE)] if requests else []
-    for request in sample[:WARM_UP]:
-        answer(opened, request)
-    took = []
-    for request in sample:
-        began = time.perf_counter()
-        answer(opened, request)
-        took.append((time.perf_counter() - began) * 1000)
-    return float(np.percentile(took, 50)), float(np.percentile(took, 95))
-
-
-def answer(opened: Opened, request: Any) -> Any:
-    """The response to one request."""
-    return opened.codec.decode(opened.runtime.run(opened.codec.encode([request])), [request])[0]

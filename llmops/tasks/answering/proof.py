@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +16,18 @@ from llmops.core.report import Number, Passage, Table
 from llmops.tasks.answering.assess import abstention, scores_of
 from llmops.tasks.answering.codec import AnsweringSettings
 from llmops.tasks.answering.config import AnsweringSection
-from llmops.tasks.answering.measure import SINGLE, WARM_UP
 from llmops.tasks.answering.ranking import DEPTH, figures
 from llmops.tasks.answering.truth import Truth, held_out
+from llmops.tasks.asking import Answers, ask
 
-PATH = "/v1/predict"
-AT_ONCE = 8
-"""Questions in flight, of those whose time is not taken."""
 SHOWN = 10
 SHOWN_ANSWERS = 3
 SHORT = 90
 
 
-@dataclass(frozen=True)
-class Answers:
-    """The server's response to each row, in their order; `latency_ms` of those sent one by one, by row."""
-
-    responses: list[dict[str, Any]]
-    latency_ms: dict[int, float]
-
-    def listed(self, row: int) -> list[tuple[str, float]]:
-        """(entry, score) of what the response to a row names, the best first."""
-        said = self.responses[row]
-        return [(said["entry"], said["score"]), *((one["entry"], one["score"]) for one in said["alternatives"])]
+def listed(said: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """(entry, score) of what a response names, the best first."""
+    return [(said["entry"], said["score"]), *((one["entry"], one["score"]) for one in said["alternatives"])]
 
 
 def prove(
@@ -54,8 +40,9 @@ def prove(
     found = held_out(dataset)
     if not found.rows:
         raise DataError("there is no test row and no validation row", str(dataset), "run prepare again")
+    bodies = [{"question": question, "top": DEPTH, "phrase": False} for question in found.questions]
     with room.progress("asking the server", len(found.rows)) as bar:
-        answers = ask(server, found.questions, bar.update)
+        answers = ask(server, bodies, None, bar.update)  # a generator is not asked
     settings = AnsweringSettings.model_validate(json.loads((bundle / "bundle.json").read_bytes())["settings"])
     trained = scores_of(section, found, learner.predict(dataset, found.split))
     seen = Seen(found, answers, trained)
@@ -70,29 +57,6 @@ def prove(
     )
 
 
-def ask(server: Server, questions: Sequence[str], told: Callable[[int], None]) -> Answers:
-    """Send every question: an even sample of up to 200 one by one, the rest several at a time; a generator is not
-    asked. `told` hears how many are answered. Raises DataError when an answer is not 200."""
-    bodies = [{"question": question, "top": DEPTH, "phrase": False} for question in questions]
-    count = min(len(bodies), SINGLE)
-    sample = [place * len(bodies) // count for place in range(count)]
-    rest = sorted(set(range(len(bodies))).difference(sample))
-    responses: dict[int, Any] = {}
-    latency_ms: dict[int, float] = {}
-    for place in sample[:WARM_UP]:
-        server.post(PATH, bodies[place])
-    for place in sample:
-        started = time.perf_counter()
-        responses[place] = server.post(PATH, bodies[place])
-        latency_ms[place] = (time.perf_counter() - started) * 1000
-        told(len(responses))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for place, said in zip(rest, pool.map(lambda place: server.post(PATH, bodies[place]), rest), strict=True):
-            responses[place] = said
-            told(len(responses))
-    return Answers([responses[place] for place in range(len(bodies))], latency_ms)
-
-
 class Seen:
     """Held-out rows with the server's answers to them; `trained` are the trained model's scores [rows, entries]."""
 
@@ -100,20 +64,19 @@ class Seen:
         self.found, self.answers = found, answers
         self.ids = [one.id for one in found.entries]
         self.right = [{self.ids[number] for number in entries} for entries in found.right]
-        self.served = [answers.listed(row)[0][0] for row in range(len(found.rows))]
+        self.served = [listed(answers.responses[row])[0][0] for row in range(len(found.rows))]
         self.trained = [self.ids[int(row.argmax())] for row in trained]
         self.trained_scores = trained
         self.ranks = np.array([self.rank(row) for row in range(len(found.rows))])
 
     def rank(self, row: int) -> int:
         """Rank of the first right entry that the response names; 0 when it names none."""
-        named = (rank for rank, (entry, _) in enumerate(self.answers.listed(row), 1) if entry in self.right[row])
-        return next(named, 0)
+        named = enumerate(listed(self.answers.responses[row]), 1)
+        return next((rank for rank, (entry, _) in named if entry in self.right[row]), 0)
 
     def numbers(self, settings: AnsweringSettings) -> dict[str, Number]:
         """Everything that gates and people ask for."""
         told = figures(self.ranks)
-        times = list(self.answers.latency_ms.values())
         low, high = wilson(told["recall_at_1"], len(self.ranks))
         return {
             "rows": len(self.ranks),
@@ -126,8 +89,7 @@ class Seen:
             "threshold": settings.threshold,
             "parity": float(np.mean([a == b for a, b in zip(self.served, self.trained, strict=True)])),
             "score_difference": self.score_difference(),
-            "latency_p50_ms": float(np.percentile(times, 50)),
-            "latency_p95_ms": float(np.percentile(times, 95)),
+            **self.answers.latency(),
         }
 
     def abstention(self, settings: AnsweringSettings) -> dict[str, Number]:
@@ -139,8 +101,8 @@ class Seen:
 
     def best_wrong(self, row: int) -> float:
         """The score of the best entry that is not right, among those that the response names."""
-        listed = self.answers.listed(row)
-        return next((score for entry, score in listed if entry not in self.right[row]), listed[-1][1])
+        named = listed(self.answers.responses[row])
+        return next((score for entry, score in named if entry not in self.right[row]), named[-1][1])
 
     def score_difference(self) -> float:
         """The largest difference between a score that the server named and the trained model's."""
@@ -148,7 +110,7 @@ class Seen:
         pairs = (
             abs(score - float(self.trained_scores[row, number[entry]]))
             for row in range(len(self.ranks))
-            for entry, score in self.answers.listed(row)
+            for entry, score in listed(self.answers.responses[row])
         )
         return max(pairs, default=0.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,13 +84,13 @@ def _isotonic(raw: Floats, event: Floats, weight: Floats) -> dict[str, Any]:
     order = np.argsort(raw, kind="stable")
     values, first = np.unique(fitted[order], return_index=True)
     bounds = [*first, len(order)]
-    middles = [float(np.mean(raw[order][a:b])) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    middles = [float(np.mean(raw[order][a:b])) for a, b in itertools.pairwise(bounds)]
     ends = [
         (float(raw.min()), float(values[0])),
         *zip(middles, map(float, values), strict=True),
         (float(raw.max()), float(values[-1])),
     ]
-    kept = ends[:: max(1, len(ends) // KNOTS)] + [ends[-1]]
+    kept = [*ends[:: max(1, len(ends) // KNOTS)], ends[-1]]
     xs, ys = _rising(kept)
     return {"method": "isotonic", "raw": xs, "probability": ys}
 

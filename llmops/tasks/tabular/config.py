@@ -97,7 +97,7 @@ class LinearSection(Section):
     """Logistic or linear regression on standardised columns."""
 
     strength: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"] = "auto"
-    """Inverse strength of the L2 penalty (scikit-learn's C); auto: up to 5,000 rows the best of eight by
+    """Inverse strength of the L2 penalty (scikit-learn's C); auto: up to 2,000 rows the best of eight by
     cross-validation, above 1."""
 
 
@@ -130,11 +130,11 @@ class TreesSection(Section):
 class ForestSection(Section):
     """A random forest (Breiman 2001): deep trees grown apart and averaged."""
 
-    trees: int = Field(60, ge=1, le=10_000)
+    trees: int = Field(25, ge=1, le=10_000)
     """Trees, in each fold."""
-    leaves: int = Field(128, ge=2, le=4096)
+    leaves: int = Field(32, ge=2, le=4096)
     """Leaves of a tree at most."""
-    depth: int = Field(12, ge=1, le=16)
+    depth: int = Field(8, ge=1, le=16)
     """Depth of a tree at most."""
     min_rows: int = Field(3, ge=1, le=1_000_000)
     """Rows in a leaf at least."""
@@ -172,8 +172,9 @@ class TabularTrainSection(Section):
     model: ModelName = "blend"
     """linear; trees (boosted); forest (random); network; blend: the average of several kinds, weighted by what held-out
     rows show."""
-    members: list[KindName] = Field(["linear", "trees", "forest", "network"], min_length=1)
-    """blend: the kinds that may take part."""
+    members: Annotated[list[KindName], Field(min_length=1)] | Literal["auto"] = "auto"
+    """blend: the kinds that may take part. auto: all four up to 5,000 training rows, linear, trees and network up to
+    20,000, else linear and trees: what the others add there does not pay for their time."""
     folds: int | Literal["auto"] = "auto"
     """Parts of the training rows, each predicted by a model that never saw it: these answers choose the blend's weights
     and calibrate, and the models are averaged. auto: 8 below 5,000 rows, 5 below 20,000, else 1, which holds validation

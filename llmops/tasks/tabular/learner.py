@@ -18,7 +18,7 @@ from llmops.tasks.tabular.config import TabularSection, TabularTrainSection
 from llmops.tasks.tabular.features import FILE as FEATURES
 from llmops.tasks.tabular.features import Plan
 from llmops.tasks.tabular.fitted import Blend, rebuilt
-from llmops.tasks.tabular.folds import PartMaker, folds_of
+from llmops.tasks.tabular.folds import MIDDLING, SMALL, PartMaker, folds_of
 from llmops.tasks.tabular.quality import figures
 from llmops.tasks.tabular.settle import settle
 from llmops.tasks.tabular.training import Honest, Training
@@ -41,10 +41,13 @@ class TabularLearner:
         self.centre: Floats = np.zeros(0)
         """The training rows' mean of each feature, which reasons compare with."""
 
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of models that are trained."""
-        return list(dict.fromkeys(self.settings.members)) if self.settings.model == "blend" else [self.settings.model]
+    def kinds(self, rows: int) -> list[str]:
+        """The kinds of models that are trained on so many rows."""
+        if self.settings.model != "blend":
+            return [self.settings.model]
+        if self.settings.members != "auto":
+            return list(dict.fromkeys(self.settings.members))
+        return ["linear", "trees", *(["network"] if rows < MIDDLING else []), *(["forest"] if rows < SMALL else [])]
 
     def adopt(self, dataset: Path) -> Plan:
         """Take over what a data set says about features and classes."""
@@ -79,7 +82,7 @@ class TabularLearner:
             "best_epoch": len(history),
             "epochs": len(history),
             "seconds": seconds,
-            "rows_per_s": len(train) * len(self.kinds) * training.folds / max(seconds, 1e-9),
+            "rows_per_s": len(train) * len(training.kinds) * training.folds / max(seconds, 1e-9),
             "tokens_per_s": None,
             "peak_memory_mb": memory.peak_mb,
             "padding": None,
@@ -100,7 +103,8 @@ class TabularLearner:
         maker = PartMaker(self.settings, classes, plan.directions, self.seed, work, room)
         maker.begin(train, valid)
         fold = train.parts(folds, classes, self.seed) if folds > 1 else np.full(len(train), -1)
-        return Training(self.kinds, train, self._weighed(train), valid, fold, folds, classes, maker, self._figures)
+        kinds = self.kinds(len(train))
+        return Training(kinds, train, self._weighed(train), valid, fold, folds, classes, maker, self._figures)
 
     def _figures(self, raw: Floats, honest: Honest) -> dict[str, float]:
         settled = settle(self.section, raw, honest.truth, honest.weight, len(self.labels))

@@ -16,7 +16,7 @@ from llmops.tasks.tabular.fitted import LinearFitted, standardised
 Floats = np.ndarray[Any, Any]
 MOST_ROWS = 200_000
 """More rows make a linear model hardly better."""
-FEW_ROWS = 5_000
+FEW_ROWS = 2_000
 """Up to so many rows `strength: auto` compares strengths; above, the penalty hardly matters, and 1 is taken."""
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 PARTS = 5

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from llmops.core.protocols import Room
 from llmops.engine.batching import Rowwise
 from llmops.engine.device import choose_device, seed_everything
 from llmops.engine.fit import fit
+from llmops.nets.export import OPSET, quiet
 from llmops.nets.tabular import Inputs, TabularNetwork
 from llmops.tasks.tabular.arrays import Arrays
+from llmops.tasks.tabular.config import NetworkSection
 
 Floats = np.ndarray[Any, Any]
 CHUNK = 4096
@@ -31,7 +36,6 @@ class NetworkFitted:
     architecture: dict[str, Any]
     shift: float
     unit: float
-    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def outputs(self) -> int:
@@ -39,6 +43,34 @@ class NetworkFitted:
 
     def raw(self, x: Floats) -> Floats:
         return answers(self.network, x).astype(np.float64) * self.unit + self.shift
+
+    def tensors(self) -> dict[str, Floats]:
+        """All numbers of the network, by name."""
+        return {name: values.numpy() for name, values in self.network.state_dict().items()}
+
+    def about(self) -> dict[str, Any]:
+        """What `rebuilt` needs beside the tensors."""
+        return {"architecture": self.architecture, "shift": self.shift, "unit": self.unit}
+
+    @classmethod
+    def rebuilt(cls, about: Mapping[str, Any], tensors: Mapping[str, Floats]) -> NetworkFitted:
+        """The network of `about` and `tensors`."""
+        own = {name.removeprefix("encoding."): values for name, values in tensors.items()}
+        network = TabularNetwork(
+            Inputs(**{part.name: own[part.name] for part in fields(Inputs)}), **about["architecture"]
+        )
+        network.load_state_dict({name: torch.from_numpy(np.array(values)) for name, values in tensors.items()})
+        return cls(network.eval(), dict(about["architecture"]), about["shift"], about["unit"])
+
+    def onnx(self, path: Path) -> None:
+        """Write it as ONNX: x float32 [rows, features] -> float32 [rows, outputs]."""
+        rows = torch.export.Dim("rows")
+        sample = torch.zeros(3, self.network.features)
+        with quiet(), torch.no_grad():
+            torch.onnx.export(
+                Averaged(self).eval(), (sample,), path, input_names=["x"], output_names=["said"],
+                dynamic_shapes={"x": {0: rows}}, opset_version=OPSET, external_data=False, dynamo=True, verbose=False,
+            )  # fmt: skip
 
 
 def answers(network: TabularNetwork, x: Floats) -> Floats:
@@ -103,30 +135,35 @@ class TableProblem(Rowwise):
         return {"loss": float(np.average(each, weights=self.valid.weight))}
 
 
-def fit_network(rows, held_out, classes, settings, seed, work, room, listener=None, pieces=PIECES, mixed=True):
-    device = choose_device(settings.device)
-    settings = settings.model_copy(update={"precision": "float32"})
+def fit_network(
+    rows: Arrays, held_out: Arrays, classes: int, settings: NetworkSection, seed: int, work: Path, room: Room
+) -> NetworkFitted:
+    """Train on `rows`, stop by `held_out`; a training that was killed carries on from `work`."""
     shift, unit = 0.0, 1.0
     if not classes:
         shift = float(np.average(rows.y, weights=rows.weight))
         unit = float(np.sqrt(np.average((rows.y - shift) ** 2, weights=rows.weight))) or 1.0
-        rows, held_out = (Arrays(p.x, (p.y - shift) / unit, p.weight) for p in (rows, held_out))
+        rows, held_out = (Arrays(part.x, (part.y - shift) / unit, part.weight) for part in (rows, held_out))
     seed_everything(seed)
-    arch = dict(
-        outputs=classes if classes > 2 else 1,
-        width=settings.width,
-        layers=settings.layers,
-        members=settings.members,
-        dropout=settings.dropout,
-        mixed=mixed,
-    )
-    network = TabularNetwork(Inputs.fitted(rows.x, pieces), **arch)
+    architecture = {"outputs": classes if classes > 2 else 1, **shape_of(settings)}
+    network = TabularNetwork(Inputs.fitted(rows.x, PIECES), **architecture)
+    device = choose_device(settings.device)
     problem = TableProblem(network, rows, held_out, classes, settings.learning_rate, device)
-    state = fit(problem, settings, seed, work, room, listener)
-    return NetworkFitted(
-        network.cpu().eval(),
-        arch,
-        shift,
-        unit,
-        {"history": state.history, "best_epoch": state.best_epoch, "seconds": state.seconds, "spent": state.spent},
-    )
+    fit(problem, settings.model_copy(update={"precision": "float32"}), seed, work, room)
+    return NetworkFitted(network.cpu().eval(), architecture, shift, unit)
+
+
+def shape_of(settings: NetworkSection) -> dict[str, Any]:
+    """The part of the settings that a network is built by."""
+    return {name: getattr(settings, name) for name in ("width", "layers", "members", "dropout")}
+
+
+class Averaged(nn.Module):
+    """What is exported: the members' mean in the target's units."""
+
+    def __init__(self, fitted: NetworkFitted) -> None:
+        super().__init__()
+        self.network, self.unit, self.shift = fitted.network, fitted.unit, fitted.shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.network(x).mean(0) * self.unit + self.shift)

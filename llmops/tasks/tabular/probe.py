@@ -71,15 +71,15 @@ def probe(learner: TabularLearner, dataset: Path, seconds: float, room: Room) ->
     with tempfile.TemporaryDirectory(prefix="llmops-probe-") as scratch, PeakMemory() as memory:
         train, valid = Arrays.read(dataset, "train"), Arrays.read(dataset, "valid")
         rows = max(len(train), counted(dataset))
-        folds = folds_of(learner.settings, rows)
+        folds, kinds = folds_of(learner.settings, rows), learner.kinds(rows)
         valid_rows = round(len(valid) * rows / len(train))
         learnt = round(rows * (folds - 1) / folds) if folds > 1 else rows
         scale = Scale(learnt, valid_rows * folds + (rows if folds > 1 else 0), folds)
         maker = PartMaker(learner.settings, len(learner.labels), directions, learner.seed, Path(scratch), room)
         tried = []
-        with room.progress("probing", len(learner.kinds)) as bar:
-            for kind in learner.kinds:
-                tried.append(attempt(kind, maker, train, valid, scale, seconds / len(learner.kinds)))
+        with room.progress("probing", len(kinds)) as bar:
+            for kind in kinds:
+                tried.append(attempt(kind, maker, train, valid, scale, seconds / len(kinds)))
                 bar.update(len(tried), kind)
         times = [reckoned(one, scale, valid) for one in tried]
     train_s = sum(expected for expected, _ in times)
@@ -174,7 +174,8 @@ def held_mb(kind: str, learnt: int, rows: int, like: Arrays, folds: int = 1) -> 
     """Memory of the rows, and of a kind's fit on `learnt` of them; with folds the rows of one stand beside all."""
     features = like.x.shape[1]
     copies = 4.0 * features * (rows + (learnt if folds > 1 else 0))
-    return (copies + WORKING[kind] * features * (min(learnt, MOST_ROWS) if kind == "linear" else learnt)) / 1e6
+    held = WORKING[kind] * features * (min(learnt, MOST_ROWS) if kind == "linear" else learnt)
+    return float(copies + held) / 1e6
 
 
 def numbers(made: Fitted) -> float:

@@ -32,9 +32,24 @@ def figures(
         covered = float(np.average(inside, weights=weight))
         return {**of_numbers(truth, raw[:, 0], weight), "interval_coverage": covered, "interval_width": width}
     probabilities = apply(raw, settled["calibration"])
-    said = decided(probabilities, settled["threshold"])
+    return of_decisions(section, probabilities, decided(probabilities, settled["threshold"]), truth, weight)
+
+
+def of_decisions(
+    section: Any, probabilities: Floats, said: Floats, truth: Floats, weight: Floats | None = None
+) -> dict[str, float]:
+    """All figures of probabilities [rows, classes] and of the classes [rows] that were decided by them."""
     found = of_classes(truth, probabilities, said, weight)
     costs = getattr(section, "costs", None)
     if costs is not None and probabilities.shape[1] == 2:
         found["expected_cost"] = expected_cost(truth == 1, said == 1, costs, weight)
     return found
+
+
+def unsettled(classes: int) -> dict[str, Any]:
+    """What stands for `settle`'s findings where nothing was settled: raw answers are taken at their word."""
+    if not classes:
+        return {"interval": {"at": [0.0], "spread": [0.0], "factor": 1.0, "coverage": 0.0}}
+    if classes > 2:
+        return {"calibration": {"method": "temperature", "temperature": 1.0}, "threshold": None}
+    return {"calibration": {"method": "platt", "slope": 1.0, "intercept": 0.0}, "threshold": 0.5}

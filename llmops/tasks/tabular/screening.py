@@ -127,7 +127,7 @@ def _correlation(scores: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> 
     if np.ptp(scores) == 0 or np.ptp(target) == 0:
         return 0.0
     ranks = mid_ranks(np.stack([scores, target], 1).astype(float))
-    return float(np.corrcoef(ranks.T)[0, 1] ** 2)
+    return float(np.asarray(np.corrcoef(ranks.T))[0, 1] ** 2)
 
 
 def _refuse_leaks(alone: Mapping[str, float], target: np.ndarray[Any, Any], classes: int, origin: str) -> None:

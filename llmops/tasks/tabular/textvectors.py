@@ -19,6 +19,8 @@ FEWEST = 5
 FITTED = 20_000
 """Texts that themes are found in, at most."""
 DIGITS = 5
+NOISE = 1e-4
+"""Themes that explain less than this share of the first one are left out."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,37 @@ class TextVectors:
         if themes < 1:
             return cls({}, [])
         matrix = cls(rarity, [])._bags(texts)
-        _, vectors = np.linalg.eigh(matrix.T @ matrix)
-        directions = vectors[:, ::-1][:, :themes].T
-        signs = np.sign(directions[np.arange(themes), np.abs(directions).argmax(axis=1)])  # else they are arbitrary
+        sizes, vectors = np.linalg.eigh(matrix.T @ matrix)
+        kept_sizes = sizes[::-1][:themes]
+        directions = vectors[:, ::-1][:, :themes].T[kept_sizes > NOISE * kept_sizes[0]]
+        signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)])  # else they are arbitrary
         return cls(rarity, np.round(directions * signs[:, None], DIGITS).tolist())
 
     def fill(self, out: np.ndarray[Any, Any], column: np.ndarray[Any, Any]) -> None:
-        """The number of words, then the themes; NaN where the text is missing."""
-        told = [None if value is None else words(value) for value in column]
-        out[:, 0] = [np.nan if found is None else len(found) for found in told]
-        if not self.directions:
-            return
-        bags = self._bags([set(found or ()) for found in told])
-        out[:, 1:] = bags @ np.array(self.directions, np.float32).T
-        out[[found is None for found in told], 1:] = np.nan
+        """The number of words, then the themes; NaN where the text is missing.
+
+        Each text is summed up by itself, its words in a fixed order: a matrix product's last digits depend on how many
+        rows it has, and a tree would send the same text left in training and right in the server.
+        """
+        number = {word: place for place, word in enumerate(self.vocabulary)}
+        weights = np.array(list(self.vocabulary.values()), np.float64)
+        themes = np.array(self.directions, np.float64).T * weights[:, None] if self.directions else None
+        told: dict[Any, np.ndarray[Any, Any]] = {}
+        for row, value in enumerate(column):
+            if value not in told:
+                told[value] = self._told(value, number, weights, themes, out.shape[1])
+            out[row] = told[value]
+
+    def _told(self, value: Any, number: dict[str, int], weights: Any, themes: Any, width: int) -> np.ndarray[Any, Any]:
+        if value is None:
+            return np.full(width, np.nan)
+        found = words(value)
+        made = np.zeros(width)
+        made[0] = len(found)
+        known = sorted(number[word] for word in set(found) if word in number)
+        if themes is not None and known:
+            made[1:] = themes[known].sum(axis=0) / max(float(np.sqrt((weights[known] ** 2).sum())), 1e-9)
+        return made
 
     def _bags(self, texts: list[set[str]]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """float32 [texts, words], rows of length 1."""
@@ -64,4 +83,5 @@ class TextVectors:
             for word in found:
                 if (place := number.get(word)) is not None:
                     made[row, place] = weights[place]
-        return made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-9).astype(np.float32)
+        lengths = np.linalg.norm(made, axis=1, keepdims=True)
+        return np.asarray(made / np.maximum(lengths, 1e-9), np.float32)

@@ -49,6 +49,10 @@ class TextClassification(TextTask):
         """All but when to abstain, which is chosen after the training."""
         return {name: value for name, value in section.plain().items() if name != "abstain"}
 
+    def learning(self, section: TextClassificationSection) -> dict[str, Any]:
+        """As `preparing`."""
+        return self.preparing(section)
+
     def columns(self, section: TextClassificationSection) -> tuple[str, ...]:
         """Text and label."""
         return section.text, section.label

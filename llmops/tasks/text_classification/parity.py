@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmops.core.report import Number
-from llmops.tasks.text_classification.asking import Answers
+from llmops.tasks.asking import Answers
 from llmops.tasks.text_classification.baseline import read_rows
 from llmops.tasks.text_classification.calibration import softmax
 from llmops.tasks.text_classification.codec import TextSettings
@@ -105,9 +105,3 @@ def abstained(rows: Rows, answers: Answers) -> dict[str, Number]:
     said = as_sure(rows, answers)
     # by what the server did: a certainty is rounded on the wire, and may lie on the threshold
     return figures(replace(said, scores=np.where(withheld(answers), 0.0, 1.0)), 0.5)
-
-
-def latency(answers: Answers) -> dict[str, Number]:
-    """Percentiles of one request's time through HTTP, in milliseconds."""
-    times = list(answers.latency_ms.values())
-    return {"latency_p50_ms": float(np.percentile(times, 50)), "latency_p95_ms": float(np.percentile(times, 95))}

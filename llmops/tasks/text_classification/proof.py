@@ -13,11 +13,10 @@ from llmops.core.errors import DataError
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Learner, Opened, Proof, Room, Server
 from llmops.core.report import Number, Table
-from llmops.tasks.text_classification.asking import BATCH, Answers, ask
+from llmops.tasks.asking import BATCH, Answers, One, ask
 from llmops.tasks.text_classification.codec import TextCodec, TextSettings
-from llmops.tasks.text_classification.measure import requests_of
 from llmops.tasks.text_classification.metrics import confused_pairs
-from llmops.tasks.text_classification.parity import Rows, abstained, as_sure, held_out, latency, parity, rows_of
+from llmops.tasks.text_classification.parity import Rows, abstained, as_sure, held_out, parity, rows_of
 from llmops.tasks.text_classification.tradeoff import choices, picture
 
 SHOWN_MISTAKES = 10
@@ -32,7 +31,7 @@ def prove(dataset: Path, bundle: Path, server: Server, learner: Learner, room: R
     if not rows.examples:
         raise DataError("there is no test row and no validation row", str(dataset), "run prepare again")
     with room.progress("asking the server", len(rows.examples)) as bar:
-        answers = ask(server, rows.texts, TextCodec.one, TextCodec.many, bar.update)
+        answers = ask(server, [One({TextCodec.one: text}) for text in rows.texts], TextCodec.many, bar.update)
     logits = learner.predict(dataset, rows.split)
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     settings = TextSettings.model_validate(manifest["settings"])
@@ -52,7 +51,7 @@ def prove(dataset: Path, bundle: Path, server: Server, learner: Learner, room: R
 def score(metric: str, dataset: Path, split: str, opened: Opened) -> float:
     """The metric of an opened bundle on a split, computed by its own codec and runtime."""
     rows = rows_of(dataset, split)
-    requests = requests_of(opened.codec, rows.examples)
+    requests = [opened.codec.request(row) for row in rows.examples]
     order = sorted(range(len(requests)), key=lambda index: opened.codec.size(requests[index]))
     best = [""] * len(requests)
     for start in range(0, len(order), BATCH):
@@ -76,7 +75,7 @@ def figures(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], settings
     scored = rows.scores(served(answers))
     numbers |= scored
     numbers["accuracy_trained"] = rows.scores([rows.labels[best] for best in logits.argmax(axis=1)])["accuracy"]
-    numbers |= parity(rows, answers, logits, settings) | abstained(rows, answers) | latency(answers)
+    numbers |= parity(rows, answers, logits, settings) | abstained(rows, answers) | answers.latency()
     numbers["detector"], numbers["threshold"] = settings.detector, settings.threshold
     numbers["accuracy_low"], numbers["accuracy_high"] = wilson(scored["accuracy"], inside)
     return numbers

@@ -1,0 +1,86 @@
+"""Asks the real server every held-out row, and takes the time of those sent one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmops.core.protocols import Server
+from llmops.core.report import Number
+
+PATH = "/v1/predict"
+SAMPLE = 200
+"""Rows sent one by one, for latency."""
+WARM_UP = 10
+"""Calls before the clock counts."""
+BATCH = 32
+AT_ONCE = 8
+"""Calls in flight, of a server that takes one row a call."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The server's response to each row, in their order; `latency_ms` of those sent one by one, by row."""
+
+    responses: list[dict[str, Any]]
+    latency_ms: dict[int, float]
+
+    def latency(self) -> dict[str, Number]:
+        """Percentiles of one request's time through HTTP, in milliseconds."""
+        times = list(self.latency_ms.values())
+        return {"latency_p50_ms": float(np.percentile(times, 50)), "latency_p95_ms": float(np.percentile(times, 95))}
+
+
+def ask(server: Server, bodies: Sequence[Any], batched: str | None, told: Callable[[int], None]) -> Answers:
+    """Send the body of every row: an even sample of up to 200 one by one, the rest in batches.
+
+    `batched` is the field of a body that takes a list of what stands in a single one (`Batched`); None: the rest go one
+    by one too, several at a time. `told` hears how many are answered. Raises DataError when an answer is not 200.
+    """
+    sample = even_sample(len(bodies), SAMPLE)
+    rest = sorted(set(range(len(bodies))).difference(sample))
+    responses: dict[int, Any] = {}
+    latency_ms: dict[int, float] = {}
+    for place in sample[:WARM_UP]:
+        server.post(PATH, bodies[place])
+    for place in sample:
+        started = time.perf_counter()
+        responses[place] = server.post(PATH, bodies[place])
+        latency_ms[place] = (time.perf_counter() - started) * 1000
+        told(len(responses))
+    gathered = _apart(server, bodies, rest) if batched is None else _together(server, bodies, rest, batched)
+    for place, said in gathered:
+        responses[place] = said
+        told(len(responses))
+    return Answers([responses[place] for place in range(len(bodies))], latency_ms)
+
+
+def _together(server: Server, bodies: Sequence[Any], places: Sequence[int], batched: str) -> Any:
+    for start in range(0, len(places), BATCH):
+        some = places[start : start + BATCH]
+        yield from zip(some, server.post(PATH, {batched: [within(bodies[at]) for at in some]})["results"], strict=True)
+
+
+def _apart(server: Server, bodies: Sequence[Any], places: Sequence[int]) -> Any:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from zip(places, pool.map(lambda place: server.post(PATH, bodies[place]), places), strict=True)
+
+
+def within(body: Any) -> Any:
+    """What stands in a list of many: the value of a body of one field ({"text": ..}), else the row itself."""
+    return next(iter(body.values())) if isinstance(body, One) else body
+
+
+class One(dict[str, Any]):
+    """The body that asks one value under its name: {"text": ..}."""
+
+
+def even_sample(total: int, most: int) -> list[int]:
+    """At most `most` places of `total`, evenly spread."""
+    count = min(total, most)
+    return [index * total // count for index in range(count)]

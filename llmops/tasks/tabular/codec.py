@@ -1,0 +1,242 @@
+"""TabularCodec: rows of named fields to features, raw answers back to a decision with its reasons; no torch."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import ConfigDict, PrivateAttr, model_validator
+
+from llmops.core.errors import DataError
+from llmops.core.protocols import Arrays
+from llmops.core.section import Section
+from llmops.fields import kind_of
+from llmops.fields.config import CleanStep, FieldSection
+from llmops.fields.kind import BadCell, Kind
+from llmops.tasks.tabular.answers import ClassResponse, NumberResponse, Reason
+from llmops.tasks.tabular.calibration import apply
+from llmops.tasks.tabular.features import Plan
+from llmops.tasks.tabular.quality import decided
+from llmops.tasks.tabular.reasons import Reasons
+from llmops.tasks.tabular.settle import interval
+
+Floats = np.ndarray[Any, Any]
+ASKS = "reasons"
+"""The name under which a request says how many reasons it wants, where no field is called so."""
+SHOWN = 60
+"""Characters of a bad value that a refusal repeats."""
+
+
+class TabularSettings(Section):
+    """What the codec reads in bundle.json's `settings`."""
+
+    fields: dict[str, FieldSection]
+    """The fields of a request."""
+    known: dict[str, dict[str, Any]]
+    """What training saw of each."""
+    predict: str
+    """class or number."""
+    target: str
+    """What is predicted."""
+    id: str | None = None
+    """A row's own id, which a request may bring."""
+    labels: list[str] | None = None
+    """The classes in the order of the outputs; of two the event comes last."""
+    reasons: int = 3
+    """Reasons of an answer, when a request doesn't say how many."""
+    coverage: float = 0.9
+    """What the interval of a number is to hold."""
+    calibration: dict[str, Any] | None = None
+    """How raw answers become probabilities; see calibration.py."""
+    threshold: float | None = None
+    """Of two classes: the probability from which a row counts as an event."""
+    interval: dict[str, Any] | None = None
+    """How wide the interval of a number is; see settle.py."""
+
+
+class RowRequest(Section):
+    """One row: the fields by their names, null where a value is not known. A field that is not given counts as not
+    known, and the answer says so. `reasons` says how many reasons the answer is to name."""
+
+    model_config = ConfigDict(extra="allow", frozen=False, allow_inf_nan=True)
+    codec: ClassVar[TabularCodec]
+    _values: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _reasons: int = PrivateAttr(0)
+
+    @model_validator(mode="after")
+    def _read(self) -> RowRequest:
+        self._values, self._reasons = self.codec.read(self.model_extra or {})
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """The row as it was sent; a value that is no number in JSON becomes null."""
+        return {name: _jsonable(value) for name, value in (self.model_extra or {}).items() if name != ASKS}
+
+
+class TabularCodec:
+    """Requests to features and answers back, by the settings in bundle.json, features.json and reasons.safetensors."""
+
+    one = None
+    many = "rows"
+
+    def __init__(self, bundle: Path) -> None:
+        """Raises DataError when the bundle's files cannot be read."""
+        try:
+            manifest = json.loads((bundle / "bundle.json").read_bytes())
+            self.settings = TabularSettings.model_validate(manifest["settings"])
+            self.step = CleanStep(**manifest["cleaning"])
+        except Exception as error:
+            do = "make the bundle again: llmops compress CONFIG"
+            raise DataError(f"the bundle cannot be read: {error!r}", str(bundle), do) from error
+        told = self.settings
+        self.kinds: dict[str, Kind] = {name: kind_of(one) for name, one in told.fields.items() if one.kind != "id"}
+        self.plan = Plan.read(bundle)
+        self.reasons = Reasons.read(bundle, self.plan)
+        self.ids = {name for name, one in told.fields.items() if one.kind == "id"} | ({told.id} if told.id else set())
+        self.asks = ASKS not in self.kinds
+        self.Request: type[RowRequest] = type(
+            "RowRequest", (RowRequest,), {"codec": self, "__doc__": RowRequest.__doc__}
+        )
+        self.Response: type[Section] = ClassResponse if told.predict == "class" else NumberResponse
+        self.sample = self.Request(**{name: _example(kind, told.known[name]) for name, kind in self.kinds.items()})
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def request(self, row: Mapping[str, Any]) -> RowRequest:
+        """The request that a row of a data set would have been."""
+        return self.Request(**{name: _jsonable(row.get(name)) for name in self.kinds})
+
+    def read(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """The fields' values and how many reasons are wanted. Raises ValueError that names every mistake."""
+        wrong = [self._stranger(name) for name in row if not self._known(name)]
+        values: dict[str, Any] = {}
+        for name, kind in self.kinds.items():
+            try:
+                values[name] = kind.cleaned(kind.read(row.get(name)), self.step)
+            except BadCell as error:
+                wrong.append(f"{name}: {_shown(row.get(name))}: {error}")
+        if not any(name in row for name in self.kinds):
+            wrong.append("the row holds none of the model's fields")
+        count = row.get(ASKS, self.settings.reasons) if self.asks else self.settings.reasons
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= 1000:
+            wrong.append(f"{ASKS}: {_shown(count)} is not a number from 0 to 1000")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return values, count
+
+    def _known(self, name: str) -> bool:
+        return name in self.kinds or name in self.ids or name == self.settings.target or (self.asks and name == ASKS)
+
+    def _stranger(self, name: str) -> str:
+        near = difflib.get_close_matches(name, [*self.kinds, *self.ids], 1)
+        return f"{_shown(name)} is no field of this model" + (f" (did you mean `{near[0]}`?)" if near else "")
+
+    def size(self, request: RowRequest) -> int:
+        """Characters of its texts, and one for each other value."""
+        return sum(len(value) if isinstance(value, str) else 1 for value in request._values.values())
+
+    def encode(self, requests: Sequence[RowRequest]) -> Arrays:
+        """`x` float32 [rows, features]; where there are networks, `occluded` rows for the reasons of all that want
+        some."""
+        columns = {name: kind.column([one._values[name] for one in requests]) for name, kind in self.kinds.items()}
+        x = self.plan.transform(columns)
+        if self.reasons.networks is None:
+            return self.plain_arrays(x)
+        asking = np.array([one._reasons > 0 for one in requests], bool)
+        return {"x": x, "occluded": self.reasons.occluded(x[asking])}
+
+    def plain_arrays(self, x: Floats) -> Arrays:
+        """Arrays for features that are there already, without reasons."""
+        return {"x": x} if self.reasons.networks is None else {"x": x, "occluded": x[:0]}
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def decode(self, arrays: Sequence[Any], requests: Sequence[RowRequest]) -> list[Any]:
+        """Responses from raw answers float64 [rows, outputs], the features they were given for, and what the networks
+        say to occluded rows."""
+        raw = np.asarray(arrays[0], np.float64)
+        if self.settings.predict == "number":
+            outputs = np.zeros(len(raw), np.int64)
+            answer: Any = partial(self._number, raw[:, 0], interval(raw[:, 0], self.settings.interval or {}))
+        else:
+            probabilities = apply(raw, self.settings.calibration or {})
+            said = decided(probabilities, self.settings.threshold)
+            outputs = said if raw.shape[1] > 1 else np.zeros(len(raw), np.int64)
+            answer = partial(self._class, raw, probabilities, said, outputs)
+        effects, base = self._effects(arrays, requests, outputs), self.reasons.base[outputs]
+        return [answer(row, self._shared(one, effects[row], float(base[row]))) for row, one in enumerate(requests)]
+
+    def _effects(self, arrays: Sequence[Any], requests: Sequence[RowRequest], outputs: Floats) -> Floats:
+        """float64 [rows, columns]; rows that want no reasons stay 0."""
+        made = np.zeros((len(requests), len(self.reasons.columns)))
+        asking = np.flatnonzero([one._reasons > 0 for one in requests])
+        if not len(asking):
+            return made
+        found = self.reasons.effects(arrays[1][asking], outputs[asking])
+        if self.reasons.networks is not None:
+            found = found + self.reasons.of_networks(arrays[2][asking], arrays[3], outputs[asking])
+        made[asking] = found
+        return made
+
+    def _shared(self, one: RowRequest, effects: Floats, base: float) -> dict[str, Any]:
+        """What answers of all kinds hold."""
+        row, known = one.model_extra or {}, self.settings.known
+        unseen = (kind.unseen(one._values[name], known[name]) for name, kind in self.kinds.items())
+        order = np.argsort(-np.abs(effects), kind="stable")[: one._reasons]
+        named = [(self.reasons.columns[place], float(effects[place])) for place in order]
+        return {
+            "reasons": [Reason(column=name, value=row.get(name), effect=effect) for name, effect in named],
+            "others": float(effects.sum() - effects[order].sum()),
+            "base": base,
+            "missing": [name for name in self.kinds if name not in row],
+            "unseen": [f"{name}: {told}" for name, told in zip(self.kinds, unseen, strict=True) if told is not None],
+        }  # fmt: skip
+
+    def _class(
+        self, raw: Floats, probabilities: Floats, said: Floats, outputs: Floats, row: int, shared: dict[str, Any]
+    ) -> ClassResponse:
+        labels = self.settings.labels or []
+        best = int(said[row])
+        return ClassResponse(
+            label=labels[best],
+            probability=float(probabilities[row, best]),
+            probabilities=dict(zip(labels, probabilities[row].tolist(), strict=True)),
+            score=float(raw[row, outputs[row]]),
+            reasons_for=labels[1] if len(labels) == 2 else labels[best],
+            **shared,
+        )
+
+    def _number(self, values: Floats, bounds: Floats, row: int, shared: dict[str, Any]) -> NumberResponse:
+        low, high = bounds[row].tolist()
+        return NumberResponse(value=float(values[row]), low=low, high=high, coverage=self.settings.coverage, **shared)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of a request."""
+        properties = {name: kind.schema(self.settings.known[name]) for name, kind in self.kinds.items()}
+        own = {} if self.settings.id is None else {self.settings.id: {"type": ["string", "number", "null"]}}
+        return {
+            "type": "object", "properties": {**own, **properties}, "additionalProperties": False,
+            "x-target": self.settings.target, "x-id": self.settings.id,
+        }  # fmt: skip
+
+
+def _example(kind: Kind, known: Mapping[str, Any]) -> Any:
+    return next(iter(kind.schema(known)["examples"]), None)
+
+
+def _jsonable(value: Any) -> Any:
+    """A value of a data set as JSON holds it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _shown(value: Any) -> str:
+    told = json.dumps(value, ensure_ascii=False, default=str)
+    return f"`{told if len(told) <= SHOWN else told[:SHOWN] + '…'}`"

@@ -1,0 +1,44 @@
+"""Times an opened candidate as the server would use it: one request after the other, and in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from llmops.core.protocols import Opened
+
+SINGLE = 200
+"""Rows answered one by one, for latency."""
+WARM_UP = 10
+BATCH = 16
+
+
+def answer(opened: Opened, requests: Sequence[Any]) -> list[Any]:
+    """The responses to some requests, computed together."""
+    return list(opened.codec.decode(opened.runtime.run(opened.codec.encode(requests)), requests))
+
+
+def time_single(opened: Opened, requests: Sequence[Any]) -> tuple[float, float]:
+    """p50 and p95 of the milliseconds for one request, over an even sample of the rows."""
+    sample = [requests[index * len(requests) // SINGLE] for index in range(SINGLE)] if requests else []
+    for request in sample[:WARM_UP]:
+        answer(opened, [request])
+    took = []
+    for request in sample:
+        began = time.perf_counter()
+        answer(opened, [request])
+        took.append((time.perf_counter() - began) * 1000)
+    return float(np.percentile(took, 50)), float(np.percentile(took, 95))
+
+
+def raw_answers(opened: Opened, requests: Sequence[Any], batch: int = BATCH) -> tuple[np.ndarray[Any, Any], float]:
+    """The first output of the runtime to all requests in their order [rows, ..], and rows a second."""
+    began = time.perf_counter()
+    parts = [
+        opened.runtime.run(opened.codec.encode(requests[start : start + batch]))[0]
+        for start in range(0, len(requests), batch)
+    ]
+    return np.concatenate(parts), len(requests) / (time.perf_counter() - began)
