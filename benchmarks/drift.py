@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from llmops.core.report import markdown_table
-from llmops.fields.domain import words
 from llmops.stages.feedback.config import FeedbackSection
 from llmops.stages.feedback.drift import ABSTAINS, Drift, Sample, measure
+from llmops.tasks.base import TEXT
 
 Rows = list[tuple[str, str]]
 DEFAULTS = FeedbackSection()
+KIND = TEXT["text"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def answerer(world: World) -> Callable[[list[str]], Sample]:
     def answer(texts: list[str]) -> Sample:
         found = model.predict_proba(texts)
         labels = np.where(found.max(axis=1) < threshold, ABSTAINS, model.classes_[found.argmax(axis=1)])
-        return Sample([str(label) for label in labels], found.max(axis=1), texts)
+        return Sample([str(label) for label in labels], found.max(axis=1), {"text": KIND.column(texts)})
 
     return answer
 
@@ -105,12 +106,12 @@ def draw(world: World, shift: str | None, rows: int, seed: int) -> tuple[list[st
 
 def line(world: World, answer: Callable[[list[str]], Sample], shift: str | None, rows: int, trials: int) -> list[str]:
     """One row of the table."""
-    known = {word for text, _ in world.train for word in words(text)}
+    known = {"text": KIND.known(KIND.column([text for text, _ in world.train]))}
     found: list[Drift] = []
     began = time.perf_counter()
     for seed in range(trials):
         old, new = draw(world, shift, rows, seed)
-        found.append(measure(answer(old), answer(new), known, DEFAULTS.drift_p, DEFAULTS.drift_effect, seed))
+        found.append(measure(answer(old), answer(new), TEXT, known, DEFAULTS.drift_p, DEFAULTS.drift_effect, seed))
     took_s = (time.perf_counter() - began) / trials
     effects = [
         f"{np.mean([drift.findings[test].effect for drift in found]):.3f} "

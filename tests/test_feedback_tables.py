@@ -32,6 +32,7 @@ from llmops.stages.feedback.imports import import_file
 from llmops.stages.feedback.stage import FeedbackStage
 from llmops.stages.prepare.config import PrepareSection
 from llmops.tasks.tabular import Tabular
+from llmops.tasks.tabular.answers import ClassResponse, NumberResponse
 from tests.rooms import FakeRoom, places_in
 
 TASK = Tabular()
@@ -74,14 +75,18 @@ class StandIn:
         return row
 
     def answer_all(self, requests: Sequence[Row], batch: int) -> list[Any]:
-        return [SimpleNamespace(**told, plain=lambda told=told: told) for told in map(self.answer, requests)]
+        return list(map(self.answer, requests))
 
-    def answer(self, row: Row) -> Row:
+    def answer(self, row: Row) -> ClassResponse | NumberResponse:
         if self.numbers:
-            return {"best": None, "probability": None, "abstained": False, "value": 2.0 * (row.get("income") or 0)}
-        sure = leaves(row)
-        best = GO if sure >= 0.5 else STAY
-        return {"best": best, "probability": max(sure, 1 - sure), "abstained": False}
+            value = 2.0 * (row.get("income") or 0)
+            return NumberResponse(value=value, low=value, high=value, coverage=0.9)
+        chance = leaves(row)
+        best = GO if chance >= 0.5 else STAY
+        return ClassResponse(
+            label=best, probability=max(chance, 1 - chance), probabilities={STAY: 1 - chance, GO: chance}, score=0.0,
+            reasons_for=GO,
+        )  # fmt: skip
 
 
 @dataclass
@@ -142,9 +147,9 @@ class Bank:
                 answer = model.answer(row)
                 keys.append(f"answer-{version}-{index}-{len(keys)}")
                 log.record(
-                    keys[-1], version=version, request=row, response=answer, label=answer["best"],
-                    probability=answer["probability"], abstained=False, latency_ms=1.0,
-                    at=None if at is None else at(index),
+                    keys[-1], version=version, request=row, response=answer.plain(), label=answer.best,
+                    probability=answer.probability, abstained=answer.abstained, latency_ms=1.0,
+                    at=None if at is None else at(index), prose=True,
                 )  # fmt: skip
         return keys
 

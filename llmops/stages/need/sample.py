@@ -69,7 +69,7 @@ class Sample:
     def halved(self) -> dict[str, Rows]:
         """Every other training row, to see whether more would help."""
         train = self._inside("train")
-        splits = {**self.splits, "train": train.take(range(0, len(train), 2))}
+        splits = _known({**self.splits, "train": train.take(range(0, len(train), 2))}, self.outside)
         return {split: _even(rows) for split, rows in splits.items()}
 
     def _inside(self, split: str) -> Rows:
@@ -92,6 +92,9 @@ def take_sample(job: Job) -> Sample:
     section = job.sections["task"]
     outside: str | None = getattr(section, "outside", None)
     splits = _split(job, prepare, outside)
+    if job.task.predicts(section) == "class":
+        _refuse_unknown(splits, outside, step_of(prepare, "split")["test_file"])
+        splits = _known(splits, outside)
     trained = len(splits["train"])
     if outside is not None:
         trained -= sum(label == outside for label in splits["train"].values("label"))
@@ -103,6 +106,31 @@ def take_sample(job: Job) -> Sample:
         _refuse_empty(splits, names)
     copies = (step_of(prepare, "augment") or {}).get("copies", 0.0)
     return Sample(splits, trained + round(trained * copies), outside)
+
+
+def _untrained(splits: Mapping[str, Rows], split: str, outside: str | None) -> Any:
+    """The places of a split's rows whose label no training row has."""
+    trained = {*splits["train"].values("label"), outside}
+    return np.flatnonzero([label not in trained for label in splits[split].values("label")])
+
+
+def _known(splits: Mapping[str, Rows], outside: str | None) -> dict[str, Rows]:
+    """The splits without held-out rows whose label no training row has: prepare drops them."""
+    gone = {split: _untrained(splits, split, outside) for split in ("valid", "test")}
+    kept = {split: splits[split].take(np.delete(np.arange(len(splits[split])), gone[split])) for split in gone}
+    return {**splits, **kept}
+
+
+def _refuse_unknown(splits: Mapping[str, Rows], outside: str | None, test_file: str | None) -> None:
+    """Raises DataError, as prepare would, when the user's test file has labels that no training row has."""
+    lost = splits["test"].take(_untrained(splits, "test", outside))
+    if test_file and len(lost):
+        labels = sorted({str(label) for label in lost.values("label")})
+        raise DataError(
+            f"{test_file} has labels that no training row has: {', '.join(labels[:5])}.",
+            where=str(lost.values("origin")[0]),
+            do="add training rows for them; rows that belong to no class need their label as `task.outside`",
+        )
 
 
 def _refuse_empty(splits: Mapping[str, Rows], names: str) -> None:

@@ -124,7 +124,7 @@ class Splitter:
     def _by_time(self, batch: Batch) -> list[str]:
         """The newest share of rows tests, the next newest validates; one moment's rows go by their hash."""
         assert batch.moments is not None
-        read = {value: moment(value, batch.origin(at)) for at, value in _first_seen(batch.moments)}
+        read = {value: moment(value, batch.origin(at), self.step.time) for at, value in _first_seen(batch.moments)}
         moments = [read[value] for value in batch.moments.tolist()]
         if len({kind for kind, _ in moments}) > 1:
             raise DataError(
@@ -149,7 +149,7 @@ def _first_seen(values: np.ndarray[Any, Any]) -> list[tuple[int, Any]]:
     return [(place_, value) for value, place_ in found.items()]
 
 
-def moment(value: Any, origin: str) -> tuple[str, float]:
+def moment(value: Any, origin: str, column: str | None = None) -> tuple[str, float]:
     """A date (ISO 8601; without a zone it is UTC) or a number, as ("date" or "number", value to sort by).
 
     Raises DataError for anything else.
@@ -165,7 +165,7 @@ def moment(value: Any, origin: str) -> tuple[str, float]:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise DataError(
-            f"`{text[:40]}` is neither an ISO date nor a number.",
+            f"{column or 'time'}: `{text[:40]}` is neither an ISO date nor a number.",
             where=origin,
             do="write dates as 2026-11-22 or 2026-11-22T13:30, or split `by: row`",
         ) from None

@@ -109,8 +109,9 @@ class TabularCodec:
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def request(self, row: Mapping[str, Any]) -> RowRequest:
-        """The request that a row of a data set would have been."""
-        return self.Request(**{name: _jsonable(row.get(name)) for name in self.kinds})
+        """The request that a row of a data set would have been; it asks for no reasons."""
+        asks = {ASKS: 0} if self.asks else {}
+        return self.Request(**{name: _jsonable(row.get(name)) for name in self.kinds}, **asks)
 
     def read(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """The fields' values and how many reasons are wanted. Raises ValueError that names every mistake."""

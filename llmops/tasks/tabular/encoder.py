@@ -44,11 +44,16 @@ class TabularEncoder:
         labels = self.labels(splits["train"]) if self.section.predict == "class" else []
         columns = {split: columns_of(rows, self.kinds) for split, rows in splits.items()}
         target = {split: self.target(rows, labels) for split, rows in splits.items()}
+        if not labels and np.ptp(target["train"]) == 0:
+            what = f"`{self.section.target}` is {target['train'][0]:g} in every training row."
+            raise DataError(what, f"column {self.section.target}", "name another `target`")
         fields = {name: self.section.fields[name] for name in self.kinds}
         screened = screen(columns["train"], fields, target["train"], len(labels), self.section.target)
         plan = fit_plan(columns["train"], fields, target["train"], len(labels), screened.left_out)
         if not plan.blocks:
-            raise DataError("no column is left to learn from.", do="look at `task.fields`: all of them say nothing")
+            raise DataError(
+                "no column is left to learn from.", "task.fields", do="look at `task.fields`: all of them say nothing"
+            )
         out.mkdir(parents=True, exist_ok=True)
         plan.write(out)
         if labels:
@@ -71,11 +76,13 @@ class TabularEncoder:
         if len(labels) < 2:
             raise DataError(
                 f"a classifier needs two classes or more; the training rows have {len(labels)}.",
+                f"column {self.section.target}",
                 do="check `task.target`, and that the sources hold rows of every class",
             )
-        if len(labels) > MOST_CLASSES:
+        if len(labels) > min(MOST_CLASSES, max(2, len(train) // 2)):
             raise DataError(
                 f"the column `{self.section.target}` has {len(labels):,} different values; is it a number?",
+                f"column {self.section.target}",
                 do="write `predict: number` in `task:`, or name another `target`",
             )
         positive = self.section.positive

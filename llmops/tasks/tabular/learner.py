@@ -59,7 +59,7 @@ class TabularLearner:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set that prepare wrote; parts that were done before a kill are taken from `work`.
 
-        Returns {"metrics" (on rows that no model saw: validation, and with folds the training rows out of fold),
+        Returns {"metrics" (on rows that no model saw: with folds the training rows out of fold, else validation),
         "history" (a row a fold, or a kind), "curve", "seconds", "spent" (seconds by phase), "peak_memory_mb",
         "parameters", "rows_per_s" ...}.
         """

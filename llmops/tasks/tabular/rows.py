@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from llmops.core.errors import DataError
 from llmops.core.protocols import Judged, Row, Rows
 from llmops.fields import kind_of
 from llmops.fields.config import FieldSection
@@ -38,15 +40,19 @@ def tabled(section: TabularSection, rows: Rows) -> tuple[Rows, Mapping[str, Any]
     if section.predict == "class":
         label = label.cast("string")
     missing = np.asarray(label.is_null())
-    gone = {"no_outcome": np.flatnonzero(missing)}
+    gone = {f"{section.target}: no outcome": np.flatnonzero(missing)}
     if section.outcome is not None:
         date = kind_of(section.fields.get(section.outcome.date, FieldSection(kind="date")))
         days = date.numpy(table[section.outcome.date]) / DAY_S
-        young = ~missing & (days > np.nanmax(days) - section.outcome.days)
-        gone["outcome_not_known_yet"] = np.flatnonzero(young)
+        # One date in the future, by a slip of the keyboard, would make every young row look old enough.
+        undated = np.isnan(days) | (days > time.time() / DAY_S + 1)
+        newest = days[~undated].max(initial=-np.inf)
+        gone[f"{section.outcome.date}: missing or in the future"] = np.flatnonzero(~missing & undated)
+        young = ~missing & ~undated & (days > newest - section.outcome.days)
+        gone["outcome not known yet"] = np.flatnonzero(young)
     made = rows.with_values("label", label)
     if section.weight is not None:
-        made, gone["no_weight"] = _weighed(made, section.weight, gone)
+        made, gone[f"{section.weight}: no weight"] = _weighed(made, section.weight, gone)
     names = [name for name, field in section.fields.items() if field.kind != "id"]
     kept = [
         name for name in made.table.column_names if name in names or name in map(noted, ("origin", "group", "time"))
@@ -61,6 +67,9 @@ def _weighed(rows: Columned, column: str, gone: Mapping[str, Any]) -> tuple[Colu
     bad = np.isnan(weight) | (weight < 0)
     for places in gone.values():
         bad[places] = False
+    if not (weight[~bad] > 0).any():
+        do = "take `weight` out of `task:`, or mend the column"
+        raise DataError(f"no row has a weight above 0 in `{column}`.", f"column {column}", do)
     return rows.with_values("weight", np.nan_to_num(weight)), np.flatnonzero(bad)
 
 

@@ -3,6 +3,7 @@ columns that give the answer away."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,20 +50,24 @@ def screen(
     aims = target[::step]
     learnt = [name for name, section in fields.items() if section.learn and section.kind != "id"]
     left_out: dict[str, str] = {}
-    for place, name in enumerate(learnt):
-        earlier = [other for other in learnt[:place] if other not in left_out]
-        reason = _useless(name, sample, fields[name], earlier)
+    first: dict[bytes, str] = {}
+    for name in learnt:
+        codes = coded(sample[name])
+        digest = hashlib.blake2b(codes.tobytes(), digest_size=16).digest()
+        reason = _useless(sample[name], codes, fields[name])
+        if not reason and digest in first:
+            reason = f"says the same as {first[digest]}"
         if reason:
             left_out[name] = reason
+        else:
+            first[digest] = name
     kept = [name for name in learnt if name not in left_out]
     alone = {name: tells(sample[name], aims, classes) for name in kept}
     _refuse_leaks(alone, aims, classes, origin)
     return Screened(left_out, alone)
 
 
-def _useless(name: str, columns: Columns, section: FieldSection, earlier: Sequence[str]) -> str:
-    values = columns[name]
-    codes = coded(values)
+def _useless(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], section: FieldSection) -> str:
     distinct = int(codes.max(initial=-1)) + 1
     if distinct < 2:
         return "one value in all rows"
@@ -70,9 +75,6 @@ def _useless(name: str, columns: Columns, section: FieldSection, earlier: Sequen
         return "nearly every row has a value of its own"
     if section.kind == "number" and _counts_up(values):
         return "counts the rows"
-    for other in earlier:
-        if len(codes) == len(columns[other]) and np.array_equal(codes, coded(columns[other])):
-            return f"says the same as {other}"
     return ""
 
 

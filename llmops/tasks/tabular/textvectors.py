@@ -45,7 +45,9 @@ class TextVectors:
         sizes, vectors = np.linalg.eigh(matrix.T @ matrix)
         kept_sizes = sizes[::-1][:themes]
         directions = vectors[:, ::-1][:, :themes].T[kept_sizes > NOISE * kept_sizes[0]]
-        signs = np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)])  # else they are arbitrary
+        signs = np.sign(
+            directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)]
+        )  # else they are arbitrary
         return cls(rarity, np.round(directions * signs[:, None], DIGITS).tolist())
 
     def fill(self, out: np.ndarray[Any, Any], column: np.ndarray[Any, Any]) -> None:
