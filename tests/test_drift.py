@@ -47,7 +47,7 @@ def test_distance_of_values_is_scipys() -> None:
     chance = np.zeros(9)  # nothing to correct for
     expected = ks_2samp(old, new).statistic
     found = value_shift(old, new, rng())
-    assert found.p == pytest.approx(1 / 1000)
+    assert 0 < found.p <= 1 / 1000, "none of the permutations reached it; their tail tells how far off it is"
     # The effect is the statistic, corrected by what chance shows at these sizes (about 0.87 * sqrt(1/300 + 1/200)).
     by_chance = 0.869 * (1 / 300 + 1 / 200) ** 0.5
     assert found.effect == pytest.approx((expected - by_chance) / (1 - by_chance), abs=0.02)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 ROUNDS = 999
+TAIL = 0.05
+"""Share of the permutations that tell how their tail falls off."""
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -30,7 +32,19 @@ def against_chance(found: float, chance: Floats) -> Shift:
     effect = max(0.0, (found - expected) / max(1.0 - expected, 1e-12))
     # A hair of tolerance: equal figures that were summed in another order must count as equal.
     reached = int(np.count_nonzero(chance >= found - 1e-12))
-    return Shift(effect, (1 + reached) / (1 + len(chance)))
+    p = (1 + reached) / (1 + len(chance))
+    return Shift(effect, p if reached else min(p, tail(found, chance)))
+
+
+def tail(found: float, chance: Floats) -> float:
+    """How likely chance is to reach what none of the permutations did, as their own tail tells (Knijnenburg et al.
+    2009); with many columns to test, a p-value could else never be small enough. The excess over a high quantile is
+    taken to fall off exponentially: these figures fall off faster, so that p is rather too large."""
+    limit = float(np.quantile(chance, 1 - TAIL))
+    excess = chance[chance > limit] - limit
+    if not len(excess):
+        return 1.0
+    return float(TAIL * np.exp(-(found - limit) / excess.mean()))
 
 
 def mix_shift(old: Sequence[str], new: Sequence[str], rng: np.random.Generator) -> Shift:

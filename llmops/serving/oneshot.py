@@ -19,7 +19,7 @@ from llmops.serving.config import ServeSection
 from llmops.serving.metrics import Metrics
 from llmops.serving.service import HUNG_UP, Endpoint, Service, queue_full, stopping, unless_hung_up
 from llmops.serving.swap import Holder, Watcher
-from llmops.serving.wire import Feedback, Refusal, parse_requests, read_json
+from llmops.serving.wire import Feedback, Refusal, how, parse_requests, read_json
 
 LABEL_CHARS = 200
 """Longest correction: a label."""
@@ -70,7 +70,7 @@ class PredictService(Service):
         """POST /v1/predict"""
         started = time.perf_counter()
         codec = self.holder.model.predictor.codec
-        body = await read_json(request, self.settings.max_body_kb)
+        body = await read_json(request, self.settings.max_body_kb, how(codec))
         asked, many = parse_requests(body, codec, self.settings)
         tickets = self._submit(asked, codec.size)
         answers = await unless_hung_up(request, self._settled(tickets))

@@ -17,6 +17,7 @@ from llmops.fields.words import as_text
 from llmops.serving.config import ServeSection
 
 KB = 1000
+EXAMPLE = 'send an object such as {"text": "hello"}'
 
 
 class Refusal(Exception):
@@ -102,12 +103,13 @@ async def read_object(request: Request, max_body_kb: int) -> dict[str, Any]:
     """The request's body, which must be a JSON object of at most `max_body_kb` KB. Raises Refusal."""
     value = await read_json(request, max_body_kb)
     if not isinstance(value, dict):
-        raise _no_object('send an object such as {"text": "hello"}')
+        raise _no_object(EXAMPLE)
     return value
 
 
-async def read_json(request: Request, max_body_kb: int) -> Any:
-    """The JSON in the request's body, which has at most `max_body_kb` KB. Raises Refusal."""
+async def read_json(request: Request, max_body_kb: int, do: str = EXAMPLE) -> Any:
+    """The JSON in the request's body, which has at most `max_body_kb` KB. `do` says what to send instead of what is no
+    JSON. Raises Refusal."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(
@@ -118,10 +120,13 @@ async def read_json(request: Request, max_body_kb: int) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refusal(
-            400, "bad-json", f"the body is not JSON: {why}", 'send an object such as {"text": "hello"}'
-        ) from None
+        raise Refusal(400, "bad-json", f"the body is not JSON: {_not_json(error)}", do) from None
+
+
+def _not_json(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "a number has thousands of digits" if str(error).startswith("Exceeds the limit") else str(error)
 
 
 def _no_object(do: str) -> Refusal:
@@ -153,16 +158,16 @@ def parse_requests(body: Any, codec: Codec, settings: ServeSection) -> tuple[lis
     if isinstance(body, list) and codec.one is None:
         many: Any = body
     elif not isinstance(body, dict):
-        raise _no_object(_how(codec))
+        raise _no_object(how(codec))
     elif codec.many not in body:
         return [_request(codec, body, settings, "")], False
     else:
         many = body[codec.many]
         if len(body) > 1:
             other = ", ".join(sorted(set(body) - {codec.many}))
-            raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {other}", _how(codec))
+            raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {other}", how(codec))
     if not isinstance(many, list) or not many:
-        raise Refusal(422, "bad-request", f"`{codec.many}` is not a list with something in it", _how(codec))
+        raise Refusal(422, "bad-request", f"`{codec.many}` is not a list with something in it", how(codec))
     limit = min(settings.max_texts, settings.queue)
     if len(many) > limit:
         raise Refusal(413, "too-many", f"{len(many):,} {codec.many} in one call", f"send at most {limit:,} in one call")
@@ -172,20 +177,29 @@ def parse_requests(body: Any, codec: Codec, settings: ServeSection) -> tuple[lis
     ], True
 
 
-def _how(codec: Codec) -> str:
-    """How to ask."""
+def how(codec: Codec) -> str:
+    """How to ask a model."""
     if codec.one is None:
         return f'send an object with the fields that GET /v1/model names, or {{"{codec.many}": [..]}} with several'
     return f'send {{"{codec.one}": ".."}} or {{"{codec.many}": ["..", ".."]}}'
 
 
 def _request(codec: Codec, plain: Any, settings: ServeSection, where: str) -> Any:
-    request = validated(codec.Request, plain, where, _how(codec))
+    request = validated(codec.Request, plain, where, how(codec))
     size = codec.size(request)
     if size > settings.max_text_chars:
         do = f"send at most {settings.max_text_chars:,} characters"
-        raise Refusal(413, "text-too-long", f"{where}the {codec.one or 'row'} has {size:,} characters", do)
+        raise Refusal(413, "text-too-long", f"{where}{_too_long(codec, request, size)}", do)
     return request
+
+
+def _too_long(codec: Codec, request: Any, size: int) -> str:
+    """What is too long; of a row the field that holds most of it."""
+    if codec.one is not None:
+        return f"the {codec.one} has {size:,} characters"
+    row = request.plain()
+    longest = max(row, key=lambda name: len(row[name]) if isinstance(row[name], str) else 1)
+    return f"the row has {size:,} characters, most of them in `{longest}`"
 
 
 def validated(kind: type[Section], plain: Any, where: str = "", do: str = "") -> Any:

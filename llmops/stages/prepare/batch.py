@@ -48,7 +48,7 @@ class Batch:
         parts = [part for part in (self, *others) if len(part)]
         if len(parts) < 2:
             return parts[0] if parts else self
-        arrays = {name: _end_to_end([getattr(part, name) for part in parts]) for name in FIELDS}
+        arrays = {name: _end_to_end(parts, name) for name in FIELDS}
         return replace(self, rows=parts[0].rows.joined([part.rows for part in parts[1:]]), **arrays)
 
     def row(self, place: int) -> Row:
@@ -64,11 +64,14 @@ def _at(values: Any, places: Ints) -> Any:
     return None if values is None else values[places]
 
 
-def _end_to_end(parts: list[Any]) -> Any:
-    """Arrays one after the other; where a part has none, its rows have None there."""
-    if all(part is None for part in parts):
+def _end_to_end(parts: Sequence[Batch], name: str) -> Any:
+    """Arrays one after the other; where a part has none (feedback's rows know no moment), its rows have None there."""
+    arrays = [getattr(part, name) for part in parts]
+    if all(array is None for array in arrays):
         return None
-    return np.concatenate([part for part in parts if part is not None])
+    return np.concatenate(
+        [np.full(len(part), None) if array is None else array for part, array in zip(parts, arrays, strict=True)]
+    )
 
 
 def batch_of(task: Task, section: Any, rows: Rows, group: bool = False, time: bool = False) -> Batch:

@@ -15,6 +15,8 @@ FOLDS = 5
 ENOUGH = 1000
 """Rows of the rarer class below which isotonic regression follows chance (Niculescu-Mizil and Caruana 2005)."""
 STEPS = 50
+NEAR = 1e-9
+"""Steps of Newton's method that move no further than this are the last."""
 FLOOR = 1e-4
 """No isotonic probability is nearer to 0 or 1 than half a row in as many as it was fitted on, nor than this."""
 KNOTS = 200
@@ -57,19 +59,28 @@ def apply(raw: Floats, calibration: Mapping[str, Any]) -> Floats:
 
 def _platt(raw: Floats, event: Floats, weight: Floats) -> dict[str, Any]:
     """Slope and intercept with the greatest likelihood, by Newton's method; targets are drawn in a little, as Platt
-    does, so that a perfect separation stays finite."""
+    does, so that a perfect separation stays finite. A step that makes things worse is halved: far from the best, the
+    curvature points too far (Lin, Lin and Weng 2007)."""
     events, others = float(weight[event].sum()), float(weight[~event].sum())
     target = np.where(event, (events + 1) / (events + 2), 1 / (others + 2))
     columns = np.stack([raw, np.ones(len(raw))], axis=1)
-    at = np.array([1.0, 0.0])
+
+    def loss(at: Floats) -> float:
+        score = columns @ at
+        return float((weight * (np.logaddexp(0.0, score) - target * score)).sum())
+
+    at = np.array([0.0, np.log((events + 1) / (others + 1))])
+    reached = loss(at)
     for _ in range(STEPS):
-        likely = 1.0 / (1.0 + np.exp(-np.clip(columns @ at, -30, 30)))
+        likely = 1.0 / (1.0 + np.exp(-np.clip(columns @ at, -500, 500)))
         gradient = columns.T @ (weight * (likely - target))
         curvature = (columns * (weight * likely * (1 - likely))[:, None]).T @ columns + 1e-9 * np.eye(2)
-        step = np.clip(np.linalg.solve(curvature, gradient), -2, 2)
-        at = at - step
-        if np.abs(step).max() < 1e-10:
+        step = np.linalg.solve(curvature, gradient)
+        while (found := loss(at - step)) > reached and np.abs(step).max() > NEAR:
+            step = step / 2
+        if np.abs(step).max() <= NEAR:
             break
+        at, reached = at - step, found
     return {"method": "platt", "slope": max(float(at[0]), 1e-6), "intercept": float(at[1])}
 
 
@@ -80,7 +91,7 @@ def _isotonic(raw: Floats, event: Floats, weight: Floats) -> dict[str, Any]:
 
     floor = max(FLOOR, 0.5 / len(raw))
     steps = IsotonicRegression(y_min=floor, y_max=1 - floor, out_of_bounds="clip")
-    fitted = steps.fit_transform(raw, event.astype(float), weight)
+    fitted = steps.fit(raw, event.astype(float), sample_weight=weight).predict(raw)
     order = np.argsort(raw, kind="stable")
     values, first = np.unique(fitted[order], return_index=True)
     bounds = [*first, len(order)]

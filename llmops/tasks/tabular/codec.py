@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from llmops.core.section import Section
 from llmops.fields import kind_of
 from llmops.fields.config import CleanStep, FieldSection
 from llmops.fields.kind import BadCell, Kind
+from llmops.fields.words import as_text
 from llmops.tasks.tabular.answers import ClassResponse, NumberResponse, Reason
 from llmops.tasks.tabular.calibration import apply
 from llmops.tasks.tabular.features import Plan
@@ -31,6 +33,11 @@ ASKS = "reasons"
 """The name under which a request says how many reasons it wants, where no field is called so."""
 SHOWN = 60
 """Characters of a bad value that a refusal repeats."""
+TOLD = 10
+"""Mistakes that a refusal names, at most."""
+ID_CHARS = 200
+"""Longest id of a row."""
+DAY_S = 86_400
 
 
 class TabularSettings(Section):
@@ -62,12 +69,25 @@ class TabularSettings(Section):
 
 class RowRequest(Section):
     """One row: the fields by their names, null where a value is not known. A field that is not given counts as not
-    known, and the answer says so. `reasons` says how many reasons the answer is to name."""
+    known, and the answer says so. `reasons` says how many reasons the answer is to name. The column that is predicted
+    may come along and is not looked at."""
 
     model_config = ConfigDict(extra="allow", frozen=False, allow_inf_nan=True)
     codec: ClassVar[TabularCodec]
     _values: dict[str, Any] = PrivateAttr(default_factory=dict)
     _reasons: int = PrivateAttr(0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mend(cls, sent: Any) -> Any:
+        """What JSON's readers let through and nobody can write again: NaN counts as not known, halves of surrogate
+        pairs become U+FFFD."""
+        if isinstance(sent, cls):
+            return sent
+        if not isinstance(sent, dict):
+            raise ValueError("a row is an object of fields")
+        target = cls.codec.settings.target
+        return {_whole(name): _whole(value) for name, value in sent.items() if name != target}
 
     @model_validator(mode="after")
     def _read(self) -> RowRequest:
@@ -75,8 +95,9 @@ class RowRequest(Section):
         return self
 
     def plain(self) -> dict[str, Any]:
-        """The row as it was sent; a value that is no number in JSON becomes null."""
-        return {name: _jsonable(value) for name, value in (self.model_extra or {}).items() if name != ASKS}
+        """The row as it was sent."""
+        asks = self.codec.asks
+        return {name: value for name, value in (self.model_extra or {}).items() if name != ASKS or not asks}
 
 
 class TabularCodec:
@@ -98,54 +119,66 @@ class TabularCodec:
         self.kinds: dict[str, Kind] = {name: kind_of(one) for name, one in told.fields.items() if one.kind != "id"}
         self.plan = Plan.read(bundle)
         self.reasons = Reasons.read(bundle, self.plan)
-        self.ids = {name for name, one in told.fields.items() if one.kind == "id"} | ({told.id} if told.id else set())
+        ids = [name for name, one in told.fields.items() if one.kind == "id"]
+        self.ids: dict[str, Kind] = {
+            name: kind_of(FieldSection(kind="id")) for name in [*([told.id] if told.id else []), *ids]
+        }
         self.asks = ASKS not in self.kinds
         self.Request: type[RowRequest] = type(
             "RowRequest", (RowRequest,), {"codec": self, "__doc__": RowRequest.__doc__}
         )
         self.Response: type[Section] = ClassResponse if told.predict == "class" else NumberResponse
-        self.sample = self.Request(**{name: _example(kind, told.known[name]) for name, kind in self.kinds.items()})
+        self.sample = self.Request.model_validate(
+            {name: _example(kind, told.known[name]) for name, kind in self.kinds.items()}
+        )
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def request(self, row: Mapping[str, Any]) -> RowRequest:
         """The request that a row of a data set would have been; it asks for no reasons."""
         asks = {ASKS: 0} if self.asks else {}
-        return self.Request(**{name: _jsonable(row.get(name)) for name in self.kinds}, **asks)
+        return self.Request.model_validate({**self.sent({name: row.get(name) for name in self.kinds}), **asks})
+
+    def sent(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a row of a data set as a client sends them; fields that it lacks stay out."""
+        return {name: _sent(kind, row[name]) for name, kind in self.kinds.items() if name in row}
 
     def read(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """The fields' values and how many reasons are wanted. Raises ValueError that names every mistake."""
-        wrong = [self._stranger(name) for name in row if not self._known(name)]
+        strangers = [name for name in row if not self._known(name)]
+        wrong = [self._stranger(name) for name in strangers[:TOLD]]
         values: dict[str, Any] = {}
         for name, kind in self.kinds.items():
             try:
                 values[name] = kind.cleaned(kind.read(row.get(name)), self.step)
             except BadCell as error:
                 wrong.append(f"{name}: {_shown(row.get(name))}: {error}")
+        wrong += [told for name, kind in self.ids.items() if (told := _bad_id(kind, name, row.get(name)))]
         if not any(name in row for name in self.kinds):
             wrong.append("the row holds none of the model's fields")
         count = row.get(ASKS, self.settings.reasons) if self.asks else self.settings.reasons
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= 1000:
             wrong.append(f"{ASKS}: {_shown(count)} is not a number from 0 to 1000")
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise ValueError(_told(wrong, len(wrong) + len(strangers[TOLD:])))
         return values, count
 
     def _known(self, name: str) -> bool:
-        return name in self.kinds or name in self.ids or name == self.settings.target or (self.asks and name == ASKS)
+        return name in self.kinds or name in self.ids or (self.asks and name == ASKS)
 
     def _stranger(self, name: str) -> str:
-        near = difflib.get_close_matches(name, [*self.kinds, *self.ids], 1)
-        return f"{_shown(name)} is no field of this model" + (f" (did you mean `{near[0]}`?)" if near else "")
+        near = difflib.get_close_matches(name[:SHOWN], [*self.kinds, *self.ids, self.many, ASKS], 1)
+        return f"`{_cut(name)}` is no field of this model" + (f" (did you mean `{near[0]}`?)" if near else "")
 
     def size(self, request: RowRequest) -> int:
         """Characters of its texts, and one for each other value."""
-        return sum(len(value) if isinstance(value, str) else 1 for value in request._values.values())
+        return sum(len(value) if isinstance(value, str) else 1 for value in (request.model_extra or {}).values())
 
     def encode(self, requests: Sequence[RowRequest]) -> Arrays:
         """`x` float32 [rows, features]; where there are networks, `occluded` rows for the reasons of all that want
         some."""
-        columns = {name: kind.column([one._values[name] for one in requests]) for name, kind in self.kinds.items()}
+        rows = [one._values for one in requests]
+        columns = {name: kind.column([row[name] for row in rows]) for name, kind in self.kinds.items()}
         x = self.plan.transform(columns)
         if self.reasons.networks is None:
             return self.plain_arrays(x)
@@ -187,8 +220,8 @@ class TabularCodec:
 
     def _shared(self, one: RowRequest, effects: Floats, base: float) -> dict[str, Any]:
         """What answers of all kinds hold."""
-        row, known = one.model_extra or {}, self.settings.known
-        unseen = (kind.unseen(one._values[name], known[name]) for name, kind in self.kinds.items())
+        row, values, known = one.model_extra or {}, one._values, self.settings.known
+        unseen = (kind.unseen(values[name], known[name]) for name, kind in self.kinds.items())
         order = np.argsort(-np.abs(effects), kind="stable")[: one._reasons]
         named = [(self.reasons.columns[place], float(effects[place])) for place in order]
         return {
@@ -219,7 +252,7 @@ class TabularCodec:
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of a request."""
-        properties = {name: kind.schema(self.settings.known[name]) for name, kind in self.kinds.items()}
+        properties = {name: _schema(kind, self.settings.known[name]) for name, kind in self.kinds.items()}
         own = {} if self.settings.id is None else {self.settings.id: {"type": ["string", "number", "null"]}}
         return {
             "type": "object", "properties": {**own, **properties}, "additionalProperties": False,
@@ -228,16 +261,55 @@ class TabularCodec:
 
 
 def _example(kind: Kind, known: Mapping[str, Any]) -> Any:
-    return next(iter(kind.schema(known)["examples"]), None)
+    return next(iter(_schema(kind, known)["examples"]), None)
 
 
-def _jsonable(value: Any) -> Any:
-    """A value of a data set as JSON holds it."""
+def _schema(kind: Kind, known: Mapping[str, Any]) -> dict[str, Any]:
+    """A field's JSON schema. Dates whose field is written in its own way are words to a client; those that were whole
+    days in training are asked for as days."""
+    told = kind.schema(known)
+    if kind.name != "date" or not known["quantiles"]:
+        return told
+    middle = datetime.fromtimestamp(known["quantiles"][3], UTC)
+    if kind.section.dates:
+        shown = middle.strftime(kind.section.dates)
+        return {"type": told["type"], "x-control": "box", "x-dates": kind.section.dates, "examples": [shown]}
+    # The outermost quantiles are values that training saw; the median may lie half-way between two.
+    days = all(known["quantiles"][end] % DAY_S == 0 for end in (0, -1))
+    return {**told, "format": "date", "examples": [middle.date().isoformat()]} if days else told
+
+
+def _sent(kind: Kind, value: Any) -> Any:
+    """A value of a data set as a client sends it in JSON."""
     if isinstance(value, datetime):
-        return value.isoformat()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return value.strftime(kind.section.dates) if kind.section.dates else value.isoformat()
+    return value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else as_text(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _bad_id(kind: Kind, name: str, value: Any) -> str | None:
+    """What is wrong with a row's id."""
+    try:
+        read = kind.read(value)
+    except BadCell as error:
+        return f"{name}: {_shown(value)}: {error}"
+    return f"{name}: longer than {ID_CHARS} characters" if read and len(read) > ID_CHARS else None
+
+
+def _told(wrong: list[str], number: int) -> str:
+    """The first mistakes, and how many more there are."""
+    more = number - len(wrong[:TOLD])
+    return "; ".join(wrong[:TOLD]) + (f"; and {more:,} more" if more else "")
 
 
 def _shown(value: Any) -> str:
-    told = json.dumps(value, ensure_ascii=False, default=str)
-    return f"`{told if len(told) <= SHOWN else told[:SHOWN] + '…'}`"
+    return f"`{_cut(json.dumps(value, ensure_ascii=False, default=str))}`"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
