@@ -3,7 +3,7 @@
     python benchmarks/german_credit.py ../shared/data/german_credit/german.csv [--seeds 0 1 2] [--trials 8]
 
 Ten stratified folds for each seed; every method answers the same held-out rows. `llmops` is what a user gets: the rows
-of a fold's training part are split (a twentieth validates), encoded, trained with the default settings, and tuned by
+of a fold's training part are split (a tenth validates), encoded, trained with the default settings, and tuned by
 the stage `tune` on these rows alone; the winner answers. `default` is the same without tune. The others see the
 categories one-hot. Each method runs in a process of its own, with one thread: seconds are of all ten folds, peak memory
 is the process's. Costs by the data set's own matrix: a bad customer called good 5, the reverse 1; our threshold is the
@@ -31,7 +31,7 @@ from benchmarks.quiet import Quiet
 TARGET, EVENT = "credit", "2"
 MISSED, ALARM = 5.0, 1.0
 FOLDS = 10
-VALID = 0.05
+VALID = 0.1
 SPACE: dict[str, Any] = {
     "trees.leaves": {"choice": [4, 8, 15]},
     "trees.columns": {"uniform": [0.2, 0.8]},

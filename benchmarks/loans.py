@@ -96,17 +96,14 @@ def old_world(folder: Path) -> list[Row]:
     """The test rows of the champion's data set, as they stand in the file."""
     import pyarrow.parquet as pq
 
-    [dataset] = list((folder / "runs").glob("*/*/prepare/dataset"))
-    lines = {
-        int(str(origin).rpartition(":")[2])
-        for origin in pq.read_table(dataset / "test.parquet")["(origin)"].to_pylist()
-    }
+    table = pq.read_table(folder / "runs/risk/latest/prepare/dataset/test.parquet")
+    lines = {int(str(origin).rpartition(":")[2]) for origin in table["(origin)"].to_pylist()}
     return [row for line, row in enumerate(read(folder / "data/loans/loans.csv"), 2) if line in lines]
 
 
 def verdict(folder: Path) -> dict[str, Any]:
     """What feedback last said."""
-    [path] = sorted((folder / "runs").glob("*/*/feedback/verdict.json"))[-1:]
+    path = folder / "runs/risk/latest/feedback/verdict.json"
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -177,7 +174,7 @@ def main() -> None:
         for name in ("configs", "data"):
             shutil.copytree(ROOT / name, folder / name)
         llmops(folder, "run", CONFIG)
-        first = json.loads(next((folder / "runs").glob("*/*/deploy/report.json")).read_text())["numbers"]
+        first = json.loads((folder / "runs/risk/latest/deploy/report.json").read_text())["numbers"]
         old = old_world(folder)
         found: dict[str, Any] = {
             "calibration_error": first["calibration_error"],

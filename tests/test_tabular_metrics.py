@@ -15,7 +15,9 @@ from llmops.tasks.tabular import metrics
 Floats = np.ndarray[Any, Any]
 
 
-def sample(seed: int, rows: int = 400, ties: bool = True, weighted: bool = True) -> tuple[Floats, Floats, Floats | None]:
+def sample(
+    seed: int, rows: int = 400, ties: bool = True, weighted: bool = True
+) -> tuple[Floats, Floats, Floats | None]:
     """(event, score, weight) with about a third events; `ties`: only twelve different scores."""
     rng = np.random.default_rng(seed)
     event = rng.random(rows) < 0.3

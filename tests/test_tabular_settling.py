@@ -1,4 +1,4 @@
-"""What is settled on rows that the model never saw: probabilities are honest, the threshold is cheap, intervals hold."""
+"""What is settled on rows that the model never saw: honest probabilities, a cheap threshold, intervals that hold."""
 
 from __future__ import annotations
 

@@ -308,7 +308,10 @@ def _told(wrong: list[str], number: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"`{_cut(json.dumps(value, ensure_ascii=False, default=str))}`"
+    try:
+        return f"`{_cut(json.dumps(value, ensure_ascii=False, default=str))}`"
+    except RecursionError:  # JSON is read a little deeper than it is written
+        return "what it holds"
 
 
 def _cut(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Boosted trees, grown by LightGBM and kept as plain arrays. Why LightGBM: docs/decisions/0004-table-models.md."""
+"""Boosted trees, grown by LightGBM and kept as plain arrays. Why LightGBM: docs/decisions/0004-tables.md."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ Told = Callable[[int, float], bool]
 """Hears (round, loss on the held-out rows) now and then; returns True to stop."""
 EVERY = 25
 """Rounds between two words to the listener."""
+FEW = 5_000
+"""Rows below which `auto` grows small trees that differ."""
 
 
 def fit_trees(
@@ -47,10 +49,10 @@ def parameters(classes: int, settings: TreesSection, directions: Sequence[int], 
     return {
         **common(classes, directions, seed),
         "learning_rate": settings.learning_rate,
-        "num_leaves": settings.leaves,
+        "num_leaves": (8 if rows < FEW else 16) if settings.leaves == "auto" else settings.leaves,
         "max_depth": settings.depth,
         "min_data_in_leaf": min(settings.min_rows, max(1, rows // 4)),
-        "feature_fraction": settings.columns,
+        "feature_fraction": (0.3 if rows < FEW else 0.8) if settings.columns == "auto" else settings.columns,
         "bagging_fraction": settings.rows,
         "bagging_freq": 1 if settings.rows < 1 else 0,
         "lambda_l2": settings.l2,
