@@ -11,9 +11,8 @@ the server writes what users asked and corrected, `feedback` turns corrections i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
+from llmops.core.plugins import load
 from llmops.core.protocols import Stage
 
 
@@ -83,12 +82,6 @@ LOOP = (
 def step(name: str) -> Step:
     """The step called `name`."""
     return next(row for row in LOOP if row.name == name)
-
-
-def load(place: str) -> Any:
-    """The object that a "module:Name" of a table stands for."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
 
 
 def stage(row: Step) -> Stage:

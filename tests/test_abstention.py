@@ -318,7 +318,7 @@ def test_the_report_shows_the_three_curves_and_the_bundles_own_line() -> None:
 def test_what_calibration_says_is_what_the_codec_does(tmp_path: Path) -> None:
     logits, labels = made()
     ragged([[1]] * len(labels), labels.tolist()).write(tmp_path / "valid.safetensors")
-    fitted, said = calibrate(None, tmp_path, logits)
+    fitted, said = calibrate(TextClassificationSection(text="text", label="label"), tmp_path, logits)
     assert fitted["detector"] == "energy"
     assert set(said) == {"outside_recall", "coverage", "answered_accuracy", "outside_auroc"}
     codec = bundled(tmp_path / "bundle", **fitted)

@@ -172,8 +172,8 @@ CASES = [
     # other columns that the config names
     Case("a weight below 0", more(lambda row: "1", "w", "-1"), (WHERE, "w: no weight"), task={"weight": "w"},
          prepare=STRICT),
-    Case("a weight below 0, among few", more(lambda row: "1", "w", "-1"), ("bad rows were left out: w: no weight 1",), 0,
-         task={"weight": "w"}),
+    Case("a weight below 0, among few", more(lambda row: "1", "w", "-1"), ("bad rows were left out: w: no weight 1",),
+         0, task={"weight": "w"}),
     Case("a weight that is no number", more(lambda row: "1", "w", "heavy"), (WHERE, "w: not a number: `heavy`"),
          task={"weight": "w"}, prepare=STRICT),
     Case("no column of weights", table(rows()), ("no column `w`", "data.csv:1"), task={"weight": "w"}),

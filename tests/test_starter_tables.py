@@ -145,7 +145,8 @@ TABLES = [
         None, "Unnamed: 0", {"surface": {"decimal": ","}, "étage": {"missing": ["nc"]}},
     ),
     Unprepared(
-        american, "churned", "class", "signup: date, plan: category, monthly: number, tickets: number, cancel_reason: category",
+        american, "churned", "class",
+        "signup: date, plan: category, monthly: number, tickets: number, cancel_reason: category",
         "true", "Unnamed: 0", {"signup": {"dates": "%m/%d/%Y"}, "cancel_reason": {"learn": False}},
     ),
     Unprepared(

@@ -85,7 +85,14 @@ FRESH = {"base": None, "not_updated": ""}
 
 def test_what_deserves_an_eye_is_said() -> None:
     history = [{"accuracy": 0.5}, {"accuracy": 0.6}]
-    result = {"metrics": {"accuracy": 0.6}, "seconds": 9.0, "best_epoch": 2, "epochs": 2, "history": history} | FRESH
+    result = {
+        "metrics": {"accuracy": 0.6},
+        "seconds": 9.0,
+        "best_epoch": 2,
+        "epochs": 2,
+        "history": history,
+        "curve": [1],
+    } | FRESH
     accuracy = Metric("accuracy")
     told = warnings(accuracy, result, {"baseline_valid": 0.7, "predicted_upper_s": 5.0})
     assert [word in line for word, line in zip(("baseline", "upper bound", "more epochs"), told, strict=True)] == [
@@ -105,7 +112,14 @@ def test_what_deserves_an_eye_is_said() -> None:
 
 def test_a_loss_that_falls_is_a_model_that_gets_better() -> None:
     history = [{"loss": 2.0}, {"loss": 1.5}]
-    result = {"metrics": {"loss": 1.5}, "seconds": 1.0, "best_epoch": 2, "epochs": 2, "history": history} | FRESH
+    result = {
+        "metrics": {"loss": 1.5},
+        "seconds": 1.0,
+        "best_epoch": 2,
+        "epochs": 2,
+        "history": history,
+        "curve": [1],
+    } | FRESH
     quiet = {"baseline_valid": 1.6, "predicted_upper_s": None}
     loss = Metric("loss", higher=False)
     (told,) = warnings(loss, result, quiet)

@@ -19,7 +19,7 @@ from llmops.core.run import RunStore
 from llmops.project import Project
 from llmops.records.config import SourceSection
 from llmops.records.readers import read
-from llmops.records.reading import BadRow, missing_column
+from llmops.records.reading import BadRow
 from llmops.registry import store as registry
 
 CHUNK = 2048
@@ -97,7 +97,8 @@ def _tabled(predictor: Predictor, file: Path, console: Console) -> Iterator[Answ
     columns = read(name, file.resolve().parent, ()).columns
     there = [field for field in codec.kinds if columns is None or field in columns]
     if not there:
-        raise missing_column(next(iter(codec.kinds)), columns or [], name)
+        do = f"the model's fields are {', '.join(codec.kinds)}; the file has {', '.join(columns or [])}"
+        raise DataError(f"{file.name} holds none of the model's fields.", f"{name}:1", do)
     if lacking := [field for field in codec.kinds if field not in there]:
         console.say(f"{file.name} lacks {', '.join(lacking)}: not known, in every row")
     ids = [one for one in codec.ids if columns is not None and one in columns]

@@ -23,12 +23,14 @@ from llmops.serving.wire import Feedback, Refusal, how, parse_requests, read_jso
 
 LABEL_CHARS = 200
 """Longest correction: a label."""
+SHARED = ("shared.js", "page.css", "icon.svg")
+FILES = {False: (*SHARED, "page.js"), True: (*SHARED, "controls.js", "table.js", "table.css")}
+"""The files of the page for texts, and of the one for tables."""
 
 
 class PredictService(Service):
     """A batcher before a one-shot model."""
 
-    pages = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css", "/icon.svg": "icon.svg"}
     prose = False
 
     def __init__(
@@ -39,6 +41,8 @@ class PredictService(Service):
         watch: Callable[[Callable[[int, bool], None]], Watcher] | None = None,
     ) -> None:
         super().__init__(holder, settings, log, Metrics(), watch)
+        tables = holder.model.predictor.codec.one is None
+        self.pages = {"/": "table.html" if tables else "index.html", **{f"/{name}": name for name in FILES[tables]}}
         self.batcher: Batcher
 
     @property

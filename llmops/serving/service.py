@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 class Service(ABC):
     """The parts that all servers share. `log` is None when no traffic is kept; `watch` makes the champion's watcher."""
 
-    pages: ClassVar[Mapping[str, str]]
+    pages: Mapping[str, str]
     """Addresses of the page's files, by their names in the folder `page`."""
     prose: ClassVar[bool]
     """Whether a correction is the right answer's words, and not a label."""

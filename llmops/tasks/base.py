@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from llmops.core.errors import Mistake
-from llmops.core.protocols import Opened, Places, Row, Rows
+from llmops.core.plugins import load
+from llmops.core.protocols import (
+    Encoder,
+    Learner,
+    Measured,
+    Opened,
+    Places,
+    Proof,
+    Room,
+    Row,
+    Rows,
+    Server,
+)
 from llmops.core.protocols.task import Predicts
 from llmops.fields import kind_of
 from llmops.fields.config import FieldSection
@@ -17,7 +29,14 @@ TEXT: Mapping[str, Kind] = {"text": kind_of(FieldSection(kind="text"))}
 
 
 class TaskBase:
-    """Defaults of `core.protocols.Task`: rows that are recognised one by one, answered at once."""
+    """Defaults of `core.protocols.Task`: rows that are recognised one by one, answered at once.
+
+    What loads libraries, or is long, a task names in `parts`, and it is loaded when it is needed.
+    """
+
+    parts: ClassVar[Mapping[str, str]]
+    """"module:Name" of encoder, learner, codec, baseline, measure, quality, prove and score; where there are such
+    things, of complete and calibrate. Functions take what `core.protocols.Task` gives, calibrate the answers alone."""
 
     runtime: Literal["oneshot", "stepper"] = "oneshot"
     columned: ClassVar[bool] = False
@@ -51,8 +70,56 @@ class TaskBase:
         plain: dict[str, Any] = section.plain()
         return plain
 
+    def encoder(self, section: Any, train: Any) -> Encoder:
+        """Of the task's parts."""
+        made: Encoder = load(self.parts["encoder"])(section, train)
+        return made
+
+    def learner(self, section: Any, train: Any, seed: int) -> Learner:
+        """Of the task's parts."""
+        made: Learner = load(self.parts["learner"])(section, train, seed)
+        return made
+
+    def codec(self, bundle: Path) -> Any:
+        """Of the task's parts."""
+        return load(self.parts["codec"])(bundle)
+
+    def baseline(self, section: Any, dataset: Path) -> dict[str, float | None]:
+        """Of the task's parts."""
+        found: dict[str, float | None] = load(self.parts["baseline"])(section, dataset)
+        return found
+
     def complete(self, section: Any, dataset: Path, opened: Opened, folder: Path) -> None:
-        """A candidate's folder is whole as it is."""
+        """Of the task's parts; without one a candidate's folder is whole as it is."""
+        if "complete" in self.parts:
+            load(self.parts["complete"])(dataset, opened, folder)
+
+    def measure(self, section: Any, dataset: Path, opened: Opened, trained: Any) -> Measured:
+        """Of the task's parts."""
+        found: Measured = load(self.parts["measure"])(section, dataset, opened, trained)
+        return found
+
+    def trained_quality(self, section: Any, dataset: Path, split: str, answers: Any) -> dict[str, float]:
+        """Of the task's parts, "quality"."""
+        found: dict[str, float] = load(self.parts["quality"])(section, dataset, split, answers)
+        return found
+
+    def calibrate(self, section: Any, dataset: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of the task's parts; without one nothing is calibrated after the training."""
+        if "calibrate" not in self.parts:
+            return {}, {}
+        found: tuple[dict[str, Any], dict[str, Any]] = load(self.parts["calibrate"])(section, dataset, measured.answers)
+        return found
+
+    def prove(self, section: Any, dataset: Path, bundle: Path, server: Server, learner: Learner, room: Room) -> Proof:
+        """Of the task's parts."""
+        found: Proof = load(self.parts["prove"])(section, dataset, bundle, server, learner, room)
+        return found
+
+    def score(self, section: Any, dataset: Path, split: str, opened: Opened) -> float | None:
+        """Of the task's parts."""
+        found: float | None = load(self.parts["score"])(section, dataset, split, opened)
+        return found
 
 
 class TextTask(TaskBase):

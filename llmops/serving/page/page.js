@@ -1,54 +1,9 @@
-// The page to try the model and correct it. Whatever a user or the server says goes through textContent.
+// The page to try a model of texts and correct it; shared.js is loaded before it.
 "use strict";
 
-const HISTORY = 8;
-const $ = (id) => document.getElementById(id);
 const known = new Set();
 let model = null;
 let shown = null; // the answer on display, with the text that was asked and its line in the history
-
-async function call(path, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    throw new Error("The server cannot be reached. Is it still running?");
-  }
-  const said = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    const error = said.error ?? { what: `the server said ${response.status}`, do: "try again" };
-    throw new Error(`${capital(error.what)}. ${capital(error.do)}.`);
-  }
-  return said;
-}
-
-const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
-const percent = (share) => `${(100 * share).toFixed(share > 0.999 || share < 0.1 ? 1 : 0)} %`;
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function trouble(error) {
-  $("trouble").textContent = error ? error.message : "";
-  $("trouble").hidden = !error;
-}
-
-async function guarded(button, work) {
-  button.disabled = true;
-  trouble(null);
-  try {
-    await work();
-  } catch (error) {
-    trouble(error);
-  } finally {
-    button.disabled = false;
-  }
-}
 
 // What an answer shows, for a model that knows labels and for one that finds entries.
 function seen(answer) {
@@ -74,7 +29,7 @@ async function introduce() {
   if (!model.labels) answers();
   known.clear();
   (model.labels ?? []).forEach((label) => known.add(label));
-  $("labels").replaceChildren(...(model.labels ?? []).map((label) => Object.assign(document.createElement("option"), { value: label })));
+  $("labels").replaceChildren(...(model.labels ?? []).map((label) => option(label, "")));
 }
 
 // The words of the page for a model that finds answers.
@@ -86,17 +41,9 @@ function answers() {
   $("ranking").setAttribute("aria-label", "Entries by how well they fit");
 }
 
-function ranked({ name, share }) {
-  const line = document.createElement("li");
-  const bar = element("span", "bar", "");
-  bar.style.width = `${100 * Math.min(1, share)}%`;
-  line.append(bar, element("span", "name", name), element("span", "share", percent(share)));
-  return line;
-}
-
 function show(text, answer) {
   const { best, source, ranking } = seen(answer);
-  shown = { text, answer, best, line: remember(text, answer, best) };
+  shown = { text, answer, best, line: remembered(text, answer.abstained && model.labels ? `${best}?` : best) };
   const unsure = model.labels ? "The model isn't sure enough to say. Its best guess:" : "The model isn't sure enough to say.";
   $("kind").textContent = answer.abstained ? unsure : "The model says";
   $("label").textContent = best;
@@ -112,23 +59,6 @@ function show(text, answer) {
 
 function asking(open) {
   $("right").disabled = $("wrong").disabled = !open;
-}
-
-function openCorrection(open) {
-  $("correct").hidden = !open;
-  $("wrong").setAttribute("aria-expanded", String(open));
-  if (open) $("correction").focus();
-}
-
-function remember(text, answer, best) {
-  const line = document.createElement("li");
-  const got = element("span", "got", answer.abstained && model.labels ? `${best}?` : best);
-  line.append(element("span", "said", text), got);
-  line.title = text;
-  $("history").prepend(line);
-  while ($("history").children.length > HISTORY) $("history").lastChild.remove();
-  $("earlier").hidden = false;
-  return got;
 }
 
 async function judge(said, thanks, mark) {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmops.tasks.answering.config import AnsweringSection
 from llmops.tasks.answering.ranking import figures, ranks
 from llmops.tasks.answering.truth import truth
 
 
-def score_dataset(dataset: Path, metric: str) -> dict[str, float | None]:
+def score_dataset(section: AnsweringSection, dataset: Path) -> dict[str, float | None]:
     """{"valid": metric, "test": metric} of BM25, None for a split without rows."""
-    return {split: score_split(dataset, split, metric) for split in ("valid", "test")}
+    return {split: score_split(dataset, split, section.metric) for split in ("valid", "test")}
 
 
 def score_split(dataset: Path, split: str, metric: str) -> float | None:

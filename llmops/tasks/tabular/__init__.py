@@ -8,20 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmops.core.errors import Mistake
-from llmops.core.protocols import (
-    Encoder,
-    Judged,
-    Learner,
-    Measured,
-    Metric,
-    Opened,
-    Places,
-    Proof,
-    Room,
-    Row,
-    Rows,
-    Server,
-)
+from llmops.core.protocols import Judged, Metric, Places, Row, Rows
 from llmops.core.protocols.task import Predicts
 from llmops.core.section import Section
 from llmops.fields import kind_of, kinds_of
@@ -44,6 +31,16 @@ class Tabular(TaskBase):
     section: type[Section] = TabularSection
     train_section: type[Section] = TabularTrainSection
     accept_section: type[Section] = TabularAcceptSection
+    parts: ClassVar[Mapping[str, str]] = {
+        "encoder": "llmops.tasks.tabular.encoder:TabularEncoder",
+        "learner": "llmops.tasks.tabular.learner:TabularLearner",
+        "codec": "llmops.tasks.tabular.codec:TabularCodec",
+        "baseline": "llmops.tasks.tabular.baseline:score_dataset",
+        "measure": "llmops.tasks.tabular.measure:measure",
+        "quality": "llmops.tasks.tabular.measure:quality",
+        "prove": "llmops.tasks.tabular.proof:prove",
+        "score": "llmops.tasks.tabular.proof:score",
+    }
     columned: ClassVar[bool] = True
     forms: tuple[str, ...] = ("float32",)
     default_forms: tuple[str, ...] = ("float32",)
@@ -134,27 +131,6 @@ class Tabular(TaskBase):
         """It has no paths."""
         return train
 
-    def encoder(self, section: TabularSection, train: TabularTrainSection) -> Encoder:
-        from llmops.tasks.tabular.encoder import TabularEncoder
-
-        return TabularEncoder(section, train)
-
-    def learner(self, section: TabularSection, train: TabularTrainSection, seed: int) -> Learner:
-        from llmops.tasks.tabular.learner import TabularLearner
-
-        return TabularLearner(section, train, seed)
-
-    def codec(self, bundle: Path) -> Any:
-        from llmops.tasks.tabular.codec import TabularCodec
-
-        return TabularCodec(bundle)
-
-    def baseline(self, section: TabularSection, dataset: Path) -> dict[str, float | None]:
-        """What a linear model reaches: {"valid": metric, "test": metric}; see baseline.py."""
-        from llmops.tasks.tabular.baseline import score_dataset
-
-        return score_dataset(section, dataset)
-
     def settings(self, section: TabularSection, dataset: Path) -> dict[str, Any]:
         """The fields, what training saw of each, and how answers are given."""
         labels = dataset / "labels.json"
@@ -168,45 +144,6 @@ class Tabular(TaskBase):
             "reasons": section.reasons,
             "coverage": section.coverage,
         }
-
-    def measure(self, section: TabularSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
-        """Latency, rate and figures of a candidate on the validation split; see measure.py."""
-        from llmops.tasks.tabular.measure import measure
-
-        return measure(section, dataset, opened, trained)
-
-    def trained_quality(self, section: TabularSection, dataset: Path, split: str, answers: Any) -> dict[str, float]:
-        """The figures of raw answers to a split; see measure.py."""
-        from llmops.tasks.tabular.measure import quality
-
-        return quality(section, dataset, split, answers)
-
-    def calibrate(
-        self, section: TabularSection, dataset: Path, measured: Measured
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Nothing more: training settled probabilities and threshold on rows that each model never saw, and its export
-        tells them."""
-        return {}, {}
-
-    def prove(
-        self,
-        section: TabularSection,
-        dataset: Path,
-        bundle: Path,
-        server: Server,
-        learner: Learner,
-        room: Room,
-    ) -> Proof:
-        """Every held-out row through the real server; see proof.py."""
-        from llmops.tasks.tabular.proof import prove
-
-        return prove(section, dataset, bundle, server, learner, room)
-
-    def score(self, section: TabularSection, dataset: Path, split: str, opened: Opened) -> float | None:
-        """The metric of an opened bundle on a split; see proof.py."""
-        from llmops.tasks.tabular.proof import score
-
-        return score(section, dataset, split, opened)
 
     def harvested(self, section: TabularSection, said: Judged) -> Row | None:
         """The request's fields with the outcome; see rows.py."""

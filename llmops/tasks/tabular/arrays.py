@@ -38,6 +38,15 @@ class Arrays:
         part[order] = np.arange(len(self)) % parts
         return part
 
+    def overall(self, classes: int) -> Floats:
+        """The raw answer where nothing is known of a row, float64 [outputs]: the mean, or the log-odds of the classes'
+        shares. A class without a row counts as half of one, for that it never comes nobody knows."""
+        if not classes:
+            return np.array([np.average(self.y, weights=self.weight)])
+        counts = np.bincount(self.y, weights=self.weight, minlength=classes)
+        logs = np.log((counts + 0.5) / counts.sum())
+        return np.asarray(logs if classes > 2 else logs[1:] - logs[:1])
+
     def joined(self, other: Arrays) -> Arrays:
         """These rows and, after them, others."""
         parts = zip((self.x, self.y, self.weight), (other.x, other.y, other.weight), strict=True)

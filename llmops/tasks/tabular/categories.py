@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -29,18 +31,21 @@ class Spread:
     @classmethod
     def fit(cls, column: Values) -> Spread:
         """The values with enough rows, the most frequent first; of two values one column is enough."""
-        counts = Counter(value for value in column.tolist() if value is not None)
+        counts = Counter(column.tolist())
+        del counts[None]
         least = min(RARE_ROWS, max(2, RARE_SHARE * len(column))) if len(column) < 500 else RARE_ROWS
         frequent = [value for value, n in counts.most_common() if n >= least]
         if len(frequent) == len(counts) == 2:
             return cls(sorted(frequent)[:1])
         return cls(frequent)
 
+    @cached_property
+    def _number(self) -> dict[Any, int]:
+        return {value: place for place, value in enumerate([*self.values, None])}
+
     def fill(self, out: Values, column: Values) -> None:
         out[:] = 0.0
-        number = {value: place for place, value in enumerate(self.values)}
-        number[None] = len(self.values)  # type: ignore[index]
-        codes = np.fromiter((number.get(value, -1) for value in column), np.int64, len(column))
+        codes = known_codes(column, self._number)
         seen = np.flatnonzero(codes >= 0)
         out[seen, codes[seen]] = 1.0
 
@@ -48,7 +53,11 @@ class Spread:
 @dataclass(frozen=True)
 class TargetMeans:
     """The smoothed mean of the target at each value (of each class but the first, where there are classes), and the
-    logarithm of how frequent it is. A value never seen gets the overall mean."""
+    logarithm of how frequent it is. A value never seen gets the overall mean.
+
+    The overall mean is that of all training rows, for those themselves too: it is the same for all of them, so that it
+    tells none of them its own target, and one of other folds would.
+    """
 
     counts: dict[str, float]
     sums: dict[str, list[float]]
@@ -58,12 +67,13 @@ class TargetMeans:
     @classmethod
     def fit(cls, column: Values, target: Values, classes: int) -> TargetMeans:
         aims = _aims(target, classes)
-        names, codes = _coded(column)
+        found, codes = coded(column)
+        names = [MISSING if name is None else name for name in found]
         counts = np.bincount(codes, minlength=len(names)).astype(float)
-        sums = [np.bincount(codes, weights=aim, minlength=len(names)) for aim in aims.T]
+        sums = np.stack([counts, *(np.bincount(codes, weights=aim, minlength=len(names)) for aim in aims.T)], axis=1)
         return cls(
             dict(zip(names, counts.tolist(), strict=True)),
-            {name: [float(total[place]) for total in sums] for place, name in enumerate(names)},
+            dict(zip(names, sums[:, 1:].tolist(), strict=True)),
             [float(mean) for mean in aims.mean(axis=0)],
             len(column),
         )
@@ -73,42 +83,54 @@ class TargetMeans:
         means = [f"{column}: outcome" + (f" {n + 1}" if n else "") for n in range(len(self.overall))]
         return [*means, f"{column}: frequency"]
 
+    @cached_property
+    def _told(self) -> tuple[dict[Any, int], Values]:
+        """Each value's number, and float64 [values + 1, features]: what it is told as; last what no value is."""
+        counts = np.array([*self.counts.values(), 0.0])
+        sums = np.zeros((len(counts), len(self.overall)))
+        sums[:-1] = np.array(list(self.sums.values())).reshape(len(counts) - 1, -1)
+        means = (sums + SMOOTHING * np.array(self.overall)) / (counts[:, None] + SMOOTHING)
+        number: dict[Any, int] = {None if name == MISSING else name: place for place, name in enumerate(self.counts)}
+        return number, np.column_stack([means, np.log((counts + 1) / (self.rows + 1))])
+
     def fill(self, out: Values, column: Values) -> None:
-        told = {name: self._told(self.counts[name], self.sums[name]) for name in self.counts}
-        unseen = self._told(0.0, [0.0] * len(self.overall))
-        rows = [told.get(_named(value), unseen) for value in column]
-        out[:] = np.array(rows, np.float32).reshape(len(column), -1)
+        number, table = self._told
+        out[:] = table[known_codes(column, number)]
 
     def fill_apart(self, out: Values, column: Values, target: Values, classes: int, seed: int) -> None:
-        """The same for the training rows themselves, each by the rows of the other folds alone."""
-        aims = _aims(target, classes)
-        names, codes = _coded(column)
-        fold = np.random.default_rng(seed).permutation(len(codes)) % FOLDS
-        cells = codes * FOLDS + fold
-        count = np.bincount(cells, minlength=len(names) * FOLDS).reshape(-1, FOLDS).astype(float)
-        others = count.sum(axis=1, keepdims=True) - count
-        for place, aim in enumerate(aims.T):
-            total = np.bincount(cells, weights=aim, minlength=len(names) * FOLDS).reshape(-1, FOLDS)
-            rest = total.sum(axis=1, keepdims=True) - total
-            means = (rest + SMOOTHING * self.overall[place]) / (others + SMOOTHING)
-            out[:, place] = means[codes, fold]
-
-    def _told(self, count: float, sums: list[float]) -> list[float]:
-        means = [(s + SMOOTHING * mean) / (count + SMOOTHING) for s, mean in zip(sums, self.overall, strict=True)]
-        return [*means, float(np.log((count + 1) / (self.rows + 1)))]
+        """The means of the training rows themselves, each by the rows of the other folds alone."""
+        _, codes = coded(column)
+        out[:, : len(self.overall)] = means_apart(codes, _aims(target, classes), np.array(self.overall), seed)
 
 
 MISSING = "\0missing"
 
 
-def _named(value: Any) -> str:
-    return MISSING if value is None else str(value)
+def coded(column: Values) -> tuple[list[Any], Values]:
+    """The values of a column of objects in the order in which they turn up, and each row's place among them."""
+    cells: list[Any] = column.tolist()
+    names = list(dict.fromkeys(cells))
+    return names, known_codes(column, {name: place for place, name in enumerate(names)})
 
 
-def _coded(column: Values) -> tuple[list[str], Values]:
-    number: dict[str, int] = {}
-    codes = np.fromiter((number.setdefault(_named(value), len(number)) for value in column), np.int64, len(column))
-    return list(number), codes
+def known_codes(column: Values, number: dict[Any, Any]) -> Values:
+    """Each row's number, int64 [rows]; -1 for values that have none."""
+    return np.fromiter(map(number.get, column.tolist(), repeat(-1)), np.int64, len(column))
+
+
+def means_apart(codes: Values, aims: Values, overall: Values, seed: int) -> Values:
+    """The smoothed means of `aims` [rows, aims] among rows with the same code, each by the rows of other folds alone."""
+    values = int(codes.max(initial=-1)) + 1
+    fold = np.random.default_rng(seed).permutation(len(codes)) % FOLDS
+    cells = codes * FOLDS + fold
+    count = np.bincount(cells, minlength=values * FOLDS).reshape(-1, FOLDS).astype(float)
+    others = count.sum(axis=1, keepdims=True) - count
+    made = np.empty(aims.shape)
+    for place, aim in enumerate(aims.T):
+        total = np.bincount(cells, weights=aim, minlength=values * FOLDS).reshape(-1, FOLDS)
+        rest = total.sum(axis=1, keepdims=True) - total
+        made[:, place] = ((rest + SMOOTHING * overall[place]) / (others + SMOOTHING))[codes, fold]
+    return made
 
 
 def _aims(target: Values, classes: int) -> Values:

@@ -19,7 +19,7 @@ from llmops.fields.rows import columns_of
 from llmops.tasks.tabular.arrays import Arrays
 from llmops.tasks.tabular.config import TabularSection, TabularTrainSection
 from llmops.tasks.tabular.features import Columns, Plan, fit_plan
-from llmops.tasks.tabular.screening import Screened, screen
+from llmops.tasks.tabular.screening import Screened, codes_of, screen
 
 MOST_CLASSES = 1000
 FEW_EVENTS = 50
@@ -149,14 +149,9 @@ def warnings(
 
 def contradicting(columns: Columns, target: np.ndarray[Any, Any]) -> int:
     """Rows that are alike in all fields to a row with another target."""
-    keys = row_keys({name: _keys(values) for name, values in columns.items()})
+    keys = row_keys({name: codes_of(values).astype(np.uint64) for name, values in columns.items()})
     _, group = np.unique(keys, return_inverse=True)
     low, high = np.full(group.max() + 1, np.iinfo(np.int64).max), np.full(group.max() + 1, np.iinfo(np.int64).min)
     np.minimum.at(low, group, target)
     np.maximum.at(high, group, target)
     return int((low[group] != high[group]).sum())
-
-
-def _keys(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    _, codes = np.unique(values.astype(str) if values.dtype == object else values, return_inverse=True)
-    return codes.astype(np.uint64)

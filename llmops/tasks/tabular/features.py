@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,17 @@ class Block:
             _date_parts(out, values)
         elif self.how == "days between":
             out[:, 0] = (columns[self.other] - values) / DAY_S
-        elif self.how == "spread":
-            Spread(**self.learnt).fill(out, values)
-        elif self.how == "means":
-            TargetMeans(**self.learnt).fill(out, values)
         else:
-            TextVectors(**self.learnt).fill(out, values)
+            self.maker.fill(out, values)
+
+    @cached_property
+    def maker(self) -> Any:
+        """What makes features of a category or a text; it is kept, for a server asks it for one row after another."""
+        return {"spread": Spread, "means": TargetMeans, "text": TextVectors}[self.how](**self.learnt)
+
+    def plain(self) -> dict[str, Any]:
+        """All that is told of the block, for JSON."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -104,14 +110,14 @@ class Plan:
         at = 0
         for block in self.blocks:
             if block.how == "means":
-                means = TargetMeans(**block.learnt)
-                means.fill_apart(out[:, at : at + len(block.names)], columns[block.column], target, classes, seed)
+                mine = out[:, at : at + len(block.names)]
+                block.maker.fill_apart(mine, columns[block.column], target, classes, seed)
             at += len(block.names)
         return out
 
     def write(self, folder: Path) -> None:
         """Write features.json."""
-        write_json(folder / FILE, {"format": FORMAT, "blocks": [asdict(block) for block in self.blocks]})
+        write_json(folder / FILE, {"format": FORMAT, "blocks": [block.plain() for block in self.blocks]})
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -166,13 +172,13 @@ def _blocks(
     if section.kind == "text":
         vectors = TextVectors.fit(values)
         names = [f"{name}: theme {number + 1}" for number in range(len(vectors.directions))]
-        return [Block("text", name, [f"{name}: words", *names], learnt=asdict(vectors))]
+        return [Block("text", name, [f"{name}: words", *names], learnt=dict(vars(vectors)))]
     spread = Spread.fit(values)
     if len(spread.values) <= MANY:
         names = [f"{name} = {value}" for value in spread.values]
-        return [Block("spread", name, [*names, f"{name} missing"], learnt=asdict(spread))]
+        return [Block("spread", name, [*names, f"{name} missing"], learnt=dict(vars(spread)))]
     means = TargetMeans.fit(values, target, classes)
-    return [Block("means", name, means.names(name), learnt=asdict(means))]
+    return [Block("means", name, means.names(name), learnt=dict(vars(means)))]
 
 
 def _date_parts(out: Matrix, values: np.ndarray[Any, Any]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from llmops.tasks.tabular.arrays import Arrays
 from llmops.tasks.tabular.config import ForestSection
 from llmops.tasks.tabular.fitted import TreesFitted
@@ -26,7 +28,10 @@ def fit_forest(
     data = lgb.Dataset(rows.x, rows.y, weight=rows.weight, params={"verbose": -1}, free_raw_data=True)
     booster = lgb.train(parameters(classes, settings, directions, seed, len(rows)), data, settings.trees)
     fitted = as_arrays(booster.dump_model(), classes)
-    return replace(fitted, value=fitted.value / settings.trees)
+    value = fitted.value.copy()
+    alone = np.flatnonzero(fitted.feature[fitted.root] < 0)  # LightGBM leaves the overall rate out where nothing grew
+    value[fitted.root[alone]] = rows.overall(classes)[fitted.output[alone]]
+    return replace(fitted, value=value * len(fitted.base) / len(fitted.root))
 
 
 def parameters(

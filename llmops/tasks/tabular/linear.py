@@ -69,19 +69,18 @@ def _fit(z: Floats, data: Arrays, classes: int, strength: float) -> tuple[Floats
 
     if not classes:
         ridge = Ridge(alpha=1.0 / strength).fit(z, data.y, data.weight) if z.shape[1] else None
-        bias = np.average(data.y, weights=data.weight) if ridge is None else ridge.intercept_
-        return np.zeros((0, 1)) if ridge is None else ridge.coef_.reshape(-1, 1), np.array([bias])
-    counts = np.bincount(data.y, weights=data.weight, minlength=classes)
+        if ridge is None:
+            return np.zeros((0, 1)), data.overall(0)
+        return ridge.coef_.reshape(-1, 1), np.array([ridge.intercept_])
     present = np.flatnonzero(np.bincount(data.y, minlength=classes))
     if len(present) == 1 or not z.shape[1]:
-        logs = np.log((counts + 0.5) / counts.sum())
-        return np.zeros((z.shape[1], classes if classes > 2 else 1)), logs if classes > 2 else logs[1:] - logs[:1]
+        return np.zeros((z.shape[1], classes if classes > 2 else 1)), data.overall(classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is near enough
         model = LogisticRegression(C=strength, max_iter=300, tol=1e-4).fit(z, data.y, data.weight)
     if classes == 2:
         return model.coef_.T, model.intercept_
-    weights, bias = np.zeros((z.shape[1], classes)), np.log((counts + 0.5) / counts.sum())  # of those not present
+    weights, bias = np.zeros((z.shape[1], classes)), data.overall(classes)  # of those not present
     bias[present] = 0.0
     told = present[1:] if len(present) == 2 else present  # of two the second's log-odds alone are told
     weights[:, told], bias[told] = model.coef_.T, model.intercept_

@@ -13,7 +13,7 @@ import numpy as np
 from llmops.core.errors import DataError
 from llmops.fields.config import FieldSection
 from llmops.fields.permutation import mid_ranks
-from llmops.tasks.tabular.categories import TargetMeans
+from llmops.tasks.tabular.categories import coded, means_apart
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 SAMPLED = 50_000
@@ -23,6 +23,10 @@ NUMBER_LEAK = 0.999
 """The same for a number that is predicted: the share of its ranks' variance that one column explains."""
 FEWEST, FEWEST_EVENTS = 50, 10
 """Rows and rows of the rarer class below which nothing is called a leak: so few may be told apart by chance."""
+BANDS = 100
+"""Quantiles of a number between which rows are compared."""
+ASKED = 10
+"""Classes that a column is held against, the commonest."""
 DISTINCT = 0.95
 """Share of different values from which a category tells rows apart and says nothing about others."""
 
@@ -52,8 +56,8 @@ def screen(
     left_out: dict[str, str] = {}
     first: dict[bytes, str] = {}
     for name in learnt:
-        codes = coded(sample[name])
-        digest = hashlib.blake2b(codes.tobytes(), digest_size=16).digest()
+        codes = codes_of(sample[name])
+        digest = _digest(sample[name], codes)
         reason = _useless(sample[name], codes, fields[name])
         if not reason and digest in first:
             reason = f"says the same as {first[digest]}"
@@ -78,11 +82,27 @@ def _useless(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], section:
     return ""
 
 
-def coded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Values as numbers in the order in which they turn up, missing ones as one value; int64 [rows]."""
-    number: dict[Any, int] = {}
-    plain = [None if isinstance(value, float) and value != value else value for value in values.tolist()]
-    return np.fromiter((number.setdefault(value, len(number)) for value in plain), np.int64, len(plain))
+def codes_of(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Values as numbers, equal for equal ones, missing ones among them; int64 [rows]. Those of numbers rise with them.
+    """
+    if values.dtype == object:
+        return np.asarray(coded(values)[1])
+    return np.asarray(np.unique(values, return_inverse=True)[1], np.int64)
+
+
+def _digest(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) -> bytes:
+    """What two columns share that say the same: categories that only have other names, numbers in the same order or in
+    the reverse one. Where most values of a category stand once, all such columns would look alike; they are compared as
+    they are written."""
+    if values.dtype != object:
+        missing = np.isnan(values)
+        ranks = np.where(missing, -1, codes)
+        told = min(ranks.tobytes(), np.where(missing, -1, ranks.max(initial=0) - ranks).tobytes())
+    elif 2 * codes.max(initial=0) < len(codes):
+        told = codes.tobytes()
+    else:
+        told = repr(values.tolist()).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(told, digest_size=16, person=values.dtype.kind.encode()).digest()
 
 
 def _counts_up(values: np.ndarray[Any, Any]) -> bool:
@@ -94,35 +114,47 @@ def _counts_up(values: np.ndarray[Any, Any]) -> bool:
 
 def tells(values: np.ndarray[Any, Any], target: np.ndarray[Any, Any], classes: int) -> float:
     """How well a column alone tells the target: the area under the ROC curve (of two classes, or the mean of one class
-    against the rest), or for a number the squared rank correlation."""
-    scores = _scores(values, target, classes)
+    against the rest, over the commonest), or for a number the squared rank correlation."""
+    scores, groups = _scores(values), _groups(values)
     if not classes:
-        return max(_correlation(score, target) for score in scores)
+        means = means_apart(groups, target[:, None].astype(float), target.mean(keepdims=True), seed=0)
+        return max(_correlation(score, target) for score in (*scores, means[:, 0]))
+    counts = np.bincount(target[target >= 0], minlength=classes)
+    asked = [1] if classes == 2 else [int(n) for n in np.argsort(-counts, kind="stable")[:ASKED]]
+    events = target[:, None] == np.array(asked)
+    means = means_apart(groups, events.astype(float), events.mean(axis=0), seed=0)
+    ranks = mid_ranks(np.column_stack([*scores, np.zeros(len(target))]))
     areas = []
-    for number in range(1 if classes == 2 else 0, classes):
-        event = target == number
+    for event, mean in zip(events.T, means.T, strict=True):
         if 0 < event.sum() < len(event):
-            columns = _scores(values, event.astype(np.int64), 2) if classes > 2 else scores
-            areas.append(max(max(area, 1 - area) for area in (_area(score, event) for score in columns)))
+            plain = _areas(ranks, event)
+            areas.append(max(*plain, *(1 - plain), *_areas(mid_ranks(mean[:, None]), event)))
     return float(np.mean(areas)) if areas else 0.5
 
 
-def _scores(values: np.ndarray[Any, Any], target: np.ndarray[Any, Any], classes: int) -> list[np.ndarray[Any, Any]]:
-    """A column as scores: a number, and whether it is missing; of a category the mean of the target in other rows."""
+def _scores(values: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """What a column says without having seen the target: a number, and whether it is missing."""
     if values.dtype == object:
-        means = TargetMeans.fit(values, target, classes)
-        out = np.zeros((len(values), len(means.overall) + 1), np.float32)
-        means.fill_apart(out, values, target, classes, seed=0)
-        return list(out[:, : max(1, len(means.overall))].T.astype(float))
+        return []
     missing = np.isnan(values)
     filled = np.where(missing, np.nanmin(values) - 1 if not missing.all() else 0.0, values)
     return [filled, missing.astype(float)]
 
 
-def _area(scores: np.ndarray[Any, Any], event: np.ndarray[Any, Any]) -> float:
-    ranks = mid_ranks(scores[:, None])[:, 0]
+def _groups(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows that a mean of the target in other rows is taken of: those with the same value, and of a number with many
+    values those between two quantiles; int64 [rows]. So a leak in the middle of a range is seen too."""
+    codes = codes_of(values)
+    if values.dtype == object or codes.max(initial=0) < BANDS:
+        return codes
+    edges = np.unique(np.nanquantile(values, np.linspace(0, 1, BANDS)))
+    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
+
+
+def _areas(ranks: np.ndarray[Any, Any], event: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The area under the ROC curve of each column of ranks [rows, scores]."""
     events, others = int(event.sum()), int((~event).sum())
-    return float((ranks[event].sum() - events * (events + 1) / 2) / (events * others))
+    return np.asarray((ranks[event].sum(axis=0) - events * (events + 1) / 2) / (events * others))
 
 
 def _correlation(scores: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> float:
@@ -133,7 +165,7 @@ def _correlation(scores: np.ndarray[Any, Any], target: np.ndarray[Any, Any]) -> 
 
 
 def _refuse_leaks(alone: Mapping[str, float], target: np.ndarray[Any, Any], classes: int, origin: str) -> None:
-    rarer = int(np.bincount(target).min()) if classes else len(target)
+    rarer = int(np.bincount(target, minlength=classes).min()) if classes else len(target)
     if len(target) < FEWEST or rarer < FEWEST_EVENTS:
         return
     limit = LEAK if classes else NUMBER_LEAK

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,34 +57,41 @@ class TextVectors:
         Each text is summed up by itself, its words in a fixed order: a matrix product's last digits depend on how many
         rows it has, and a tree would send the same text left in training and right in the server.
         """
-        number = {word: place for place, word in enumerate(self.vocabulary)}
-        weights = np.array(list(self.vocabulary.values()), np.float64)
-        themes = np.array(self.directions, np.float64).T * weights[:, None] if self.directions else None
         told: dict[Any, np.ndarray[Any, Any]] = {}
         for row, value in enumerate(column):
             if value not in told:
-                told[value] = self._told(value, number, weights, themes, out.shape[1])
+                told[value] = self._told(value)
             out[row] = told[value]
 
-    def _told(self, value: Any, number: dict[str, int], weights: Any, themes: Any, width: int) -> np.ndarray[Any, Any]:
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {word: place for place, word in enumerate(self.vocabulary)}
+
+    @cached_property
+    def _themes(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """float64 [words, themes], and the words' weights [words]."""
+        weights = np.array(list(self.vocabulary.values()), np.float64)
+        return np.array(self.directions, np.float64).T * weights[:, None], weights
+
+    def _told(self, value: Any) -> np.ndarray[Any, Any]:
+        made = np.zeros(1 + len(self.directions))
         if value is None:
-            return np.full(width, np.nan)
+            return np.full(len(made), np.nan)
         found = words(value)
-        made = np.zeros(width)
         made[0] = len(found)
-        known = sorted(number[word] for word in set(found) if word in number)
-        if themes is not None and known:
+        known = sorted(self._number[word] for word in set(found) if word in self._number)
+        if self.directions and known:
+            themes, weights = self._themes
             made[1:] = themes[known].sum(axis=0) / max(float(np.sqrt((weights[known] ** 2).sum())), 1e-9)
         return made
 
     def _bags(self, texts: list[set[str]]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """float32 [texts, words], rows of length 1."""
-        number = {word: place for place, word in enumerate(self.vocabulary)}
         weights = list(self.vocabulary.values())
-        made = np.zeros((len(texts), len(number)), np.float32)
+        made = np.zeros((len(texts), len(weights)), np.float32)
         for row, found in enumerate(texts):
             for word in found:
-                if (place := number.get(word)) is not None:
+                if (place := self._number.get(word)) is not None:
                     made[row, place] = weights[place]
         lengths = np.linalg.norm(made, axis=1, keepdims=True)
         return np.asarray(made / np.maximum(lengths, 1e-9), np.float32)

@@ -47,9 +47,9 @@ class Training:
     """One training: `kinds` of models on the rows of `train` (cut by `fold`, -1: never held out) and `valid`.
 
     `weighted` are the training rows with the classes' weights that models learn by; figures and probabilities go by the
-    rows' own. All parts stop early on the validation rows. With folds the honest answers are those to training rows, each
-    by the part that never saw it: a fold that a part had stopped by would make answers look better than they are, and
-    intervals too narrow. Without folds they are those to the validation rows.
+    rows' own. All parts stop early on the validation rows. With folds the honest answers are those to training rows,
+    each by the part that never saw it: a fold that a part had stopped by would make answers look better than they are,
+    and intervals too narrow. Without folds they are those to the validation rows.
     """
 
     kinds: list[str]

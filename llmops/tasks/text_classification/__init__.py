@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from llmops.core.errors import Mistake
-from llmops.core.protocols import (
-    Codec,
-    Encoder,
-    Judged,
-    Learner,
-    Measured,
-    Metric,
-    Opened,
-    Proof,
-    Room,
-    Row,
-    Server,
-)
+from llmops.core.protocols import Judged, Metric, Row
 from llmops.core.protocols.task import Predicts
 from llmops.core.section import Section
 from llmops.fields.hashing import row_id
@@ -35,6 +24,17 @@ class TextClassification(TextTask):
     section: type[Section] = TextClassificationSection
     train_section: type[Section] = TextTrainSection
     accept_section: type[Section] = TextAcceptSection
+    parts: ClassVar[Mapping[str, str]] = {
+        "encoder": "llmops.tasks.text_classification.encoder:TextEncoder",
+        "learner": "llmops.tasks.text_classification.learner:TextClassifier",
+        "codec": "llmops.tasks.text_classification.codec:TextCodec",
+        "baseline": "llmops.tasks.text_classification.baseline:score_dataset",
+        "measure": "llmops.tasks.text_classification.measure:measure",
+        "quality": "llmops.tasks.text_classification.assess:quality",
+        "calibrate": "llmops.tasks.text_classification.assess:calibrate",
+        "prove": "llmops.tasks.text_classification.proof:prove",
+        "score": "llmops.tasks.text_classification.proof:score",
+    }
     settles = True
 
     def predicts(self, section: TextClassificationSection) -> Predicts:
@@ -82,73 +82,10 @@ class TextClassification(TextTask):
         """Mistakes that show without loading anything: a local model folder that is not there."""
         return missing_model(train.model) if train.pretrained else []
 
-    def encoder(self, section: TextClassificationSection, train: TextTrainSection) -> Encoder:
-        from llmops.tasks.text_classification.encoder import TextEncoder
-
-        return TextEncoder(section, train)
-
-    def learner(self, section: TextClassificationSection, train: TextTrainSection, seed: int) -> Learner:
-        from llmops.tasks.text_classification.learner import TextClassifier
-
-        return TextClassifier(section, train, seed)
-
-    def codec(self, bundle: Path) -> Codec:
-        from llmops.tasks.text_classification.codec import TextCodec
-
-        return TextCodec(bundle)
-
-    def baseline(self, section: TextClassificationSection, dataset: Path) -> dict[str, float | None]:
-        """What a linear model reaches on the data set: {"valid": metric, "test": metric}; see baseline.py."""
-        from llmops.tasks.text_classification.baseline import score_dataset
-
-        return score_dataset(dataset, section.metric, section.outside)
-
     def settings(self, section: TextClassificationSection, dataset: Path) -> dict[str, Any]:
         """Labels and max_tokens, as prepare found them."""
         about = json.loads((dataset / "dataset.json").read_bytes())
         return {"labels": json.loads((dataset / "labels.json").read_bytes()), "max_tokens": about["max_tokens"]}
-
-    def measure(self, section: TextClassificationSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
-        """Latency, rate and metrics of a candidate on the validation split; see measure.py."""
-        from llmops.tasks.text_classification.measure import measure
-
-        return measure(section.metric, dataset, opened, trained)
-
-    def trained_quality(
-        self, section: TextClassificationSection, dataset: Path, split: str, answers: Any
-    ) -> dict[str, float]:
-        """The metrics of logits to a split; see assess.py."""
-        from llmops.tasks.text_classification.assess import quality
-
-        return quality(dataset, split, answers)
-
-    def calibrate(
-        self, section: TextClassificationSection, dataset: Path, measured: Measured
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Temperature, and how and when to abstain, fitted on the candidate's validation logits; see assess.py."""
-        from llmops.tasks.text_classification.assess import calibrate
-
-        return calibrate(section.abstain, dataset, measured.answers)
-
-    def prove(
-        self,
-        section: TextClassificationSection,
-        dataset: Path,
-        bundle: Path,
-        server: Server,
-        learner: Learner,
-        room: Room,
-    ) -> Proof:
-        """Every held-out text through the real server; see proof.py."""
-        from llmops.tasks.text_classification.proof import prove
-
-        return prove(dataset, bundle, server, learner, room)
-
-    def score(self, section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float:
-        """The metric of an opened bundle on a split; see proof.py."""
-        from llmops.tasks.text_classification.proof import score
-
-        return score(section.metric, dataset, split, opened)
 
     def harvested(self, section: TextClassificationSection, said: Judged) -> Row | None:
         """The correction as a labelled text; None for a rating alone, and where the log kept no text."""

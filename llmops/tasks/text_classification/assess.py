@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from llmops.engine.ragged import Ragged
-from llmops.tasks.text_classification.abstention import Wish, choose, sure
+from llmops.tasks.text_classification.abstention import choose, sure
 from llmops.tasks.text_classification.calibration import fit_temperature
+from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.metrics import scores
 from llmops.tasks.text_classification.tradeoff import figures, parting
 
@@ -19,7 +20,9 @@ def truth(dataset: Path, split: str) -> np.ndarray[Any, Any]:
     return Ragged.read(dataset / f"{split}.safetensors").labels
 
 
-def quality(dataset: Path, split: str, logits: np.ndarray[Any, Any]) -> dict[str, float]:
+def quality(
+    section: TextClassificationSection, dataset: Path, split: str, logits: np.ndarray[Any, Any]
+) -> dict[str, float]:
     """accuracy, f1_macro, f1_weighted, balanced_accuracy of logits, float32 [rows, classes], in the split's order."""
     return scores(truth(dataset, split), logits.argmax(axis=1), logits.shape[1])
 
@@ -35,16 +38,18 @@ def agreement(dataset: Path, split: str, logits: np.ndarray[Any, Any], others: n
     return float(same[inside].mean()) if inside.any() else float(same.mean())
 
 
-def calibrate(wish: Wish, dataset: Path, logits: np.ndarray[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def calibrate(
+    section: TextClassificationSection, dataset: Path, logits: np.ndarray[Any, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fitted on the validation split's logits: ({"temperature", "detector", "threshold"}, what they do there).
 
-    `wish` is the config's `task.abstain`. What they do: {"outside_recall", "coverage", "answered_accuracy",
-    "outside_auroc" (how well the detector parts rows of a class from rows of none; 0.5 is chance), and, where the wish
-    cannot be had, "abstain_note", a warning}.
+    What they do: {"outside_recall", "coverage", "answered_accuracy",
+    "outside_auroc" (how well the detector parts rows of a class from rows of none; 0.5 is chance), and, where
+    `task.abstain` cannot be had, "abstain_note", a warning}.
     """
     labels = truth(dataset, "valid")
     temperature = fit_temperature(logits, labels)
-    chosen = choose(wish, logits, labels, temperature)
+    chosen = choose(section.abstain, logits, labels, temperature)
     rows = sure(chosen.detector, logits, labels, temperature)
     does: dict[str, Any] = {
         **figures(rows, chosen.threshold),

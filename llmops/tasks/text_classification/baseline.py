@@ -13,6 +13,7 @@ import numpy as np
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row
+from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.metrics import scores
 
 MOST_ROWS = 50_000
@@ -22,10 +23,12 @@ WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30
 """Characters of scripts that put no space between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 
 
-def score_dataset(dataset: Path, metric: str, outside: str | None) -> dict[str, float | None]:
+def score_dataset(section: TextClassificationSection, dataset: Path) -> dict[str, float | None]:
     """Fit on a data set's train.jsonl; {"valid": metric, "test": metric}, None for a split without in-scope rows."""
     rows = {split: read_rows(dataset / f"{split}.jsonl") for split in ("train", "valid", "test")}
-    return score_rows(rows["train"], {split: rows[split] for split in ("valid", "test")}, metric, outside)
+    return score_rows(
+        rows["train"], {split: rows[split] for split in ("valid", "test")}, section.metric, section.outside
+    )
 
 
 def score_rows(

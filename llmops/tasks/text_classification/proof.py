@@ -15,6 +15,7 @@ from llmops.core.protocols import Learner, Opened, Proof, Room, Server
 from llmops.core.report import Number, Table
 from llmops.tasks.asking import BATCH, Answers, One, ask
 from llmops.tasks.text_classification.codec import TextCodec, TextSettings
+from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.metrics import confused_pairs
 from llmops.tasks.text_classification.parity import Rows, abstained, as_sure, held_out, parity, rows_of
 from llmops.tasks.text_classification.tradeoff import choices, picture
@@ -22,7 +23,9 @@ from llmops.tasks.text_classification.tradeoff import choices, picture
 SHOWN_MISTAKES = 10
 
 
-def prove(dataset: Path, bundle: Path, server: Server, learner: Learner, room: Room) -> Proof:
+def prove(
+    section: TextClassificationSection, dataset: Path, bundle: Path, server: Server, learner: Learner, room: Room
+) -> Proof:
     """Query the server with every held-out row, and compare its answers with the truth and the trained model's.
 
     Raises DataError when there is no row, or the server refuses one.
@@ -48,7 +51,7 @@ def prove(dataset: Path, bundle: Path, server: Server, learner: Learner, room: R
     )
 
 
-def score(metric: str, dataset: Path, split: str, opened: Opened) -> float:
+def score(section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float:
     """The metric of an opened bundle on a split, computed by its own codec and runtime."""
     rows = rows_of(dataset, split)
     requests = [opened.codec.request(row) for row in rows.examples]
@@ -60,7 +63,7 @@ def score(metric: str, dataset: Path, split: str, opened: Opened) -> float:
         answers = opened.codec.decode(opened.runtime.run(opened.codec.encode(batch)), batch)
         for place, answer in zip(places, answers, strict=True):
             best[place] = answer.best
-    return rows.scores(best)[metric]
+    return rows.scores(best)[section.metric]
 
 
 def served(answers: Answers) -> list[str]:

@@ -5,24 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from llmops.core.artifact import file_digest
 from llmops.core.errors import DataError, Mistake
-from llmops.core.protocols import (
-    Encoder,
-    Judged,
-    Learner,
-    Measured,
-    Metric,
-    Opened,
-    Places,
-    Proof,
-    Room,
-    Row,
-    Server,
-    WritingCodec,
-)
+from llmops.core.protocols import Judged, Metric, Places, Row
 from llmops.core.section import Section
 from llmops.tasks.base import TextTask, missing_model
 from llmops.tasks.text_generation.config import (
@@ -40,6 +27,16 @@ class TextGeneration(TextTask):
     section: type[Section] = TextGenerationSection
     train_section: type[Section] = GenerationTrainSection
     accept_section: type[Section] = GenerationAcceptSection
+    parts: ClassVar[Mapping[str, str]] = {
+        "encoder": "llmops.tasks.text_generation.encoder:GenerationEncoder",
+        "learner": "llmops.tasks.text_generation.learner:GenerationLearner",
+        "codec": "llmops.tasks.text_generation.codec:GenerationCodec",
+        "baseline": "llmops.tasks.text_generation.unigram:baseline",
+        "measure": "llmops.tasks.text_generation.measure:measure",
+        "quality": "llmops.tasks.text_generation.measure:trained_quality",
+        "prove": "llmops.tasks.text_generation.proof:prove",
+        "score": "llmops.tasks.text_generation.measure:score",
+    }
     runtime = "stepper"
     forms = ("float32", "int8-weights", "int4-weights")
     default_forms = ("float32", "int8-weights", "int4-weights")
@@ -99,30 +96,6 @@ class TextGeneration(TextTask):
         text = last_words(request)
         return {"text": text} if text.strip() else None
 
-    def encoder(self, section: TextGenerationSection, train: GenerationTrainSection) -> Encoder:
-        """What `prepare` encodes with; see encoder.py."""
-        from llmops.tasks.text_generation.encoder import GenerationEncoder
-
-        return GenerationEncoder(section, train)
-
-    def learner(self, section: TextGenerationSection, train: GenerationTrainSection, seed: int) -> Learner:
-        """What trains; see learner.py."""
-        from llmops.tasks.text_generation.learner import GenerationLearner
-
-        return GenerationLearner(section, train, seed)
-
-    def codec(self, bundle: Path) -> WritingCodec:
-        """What the server uses; see codec.py."""
-        from llmops.tasks.text_generation.codec import GenerationCodec
-
-        return GenerationCodec(bundle)
-
-    def baseline(self, section: TextGenerationSection, dataset: Path) -> dict[str, float | None]:
-        """What counting tokens reaches, or "longer wins": {"valid", "test"} in the task's metric; see unigram.py."""
-        from llmops.tasks.text_generation.unigram import baseline
-
-        return baseline(dataset, section.metric_name)
-
     def settings(self, section: TextGenerationSection, dataset: Path) -> dict[str, Any]:
         """What the codec needs to know of a prepared data set. Raises DataError when it is unreadable."""
         path = dataset / "generation.json"
@@ -132,46 +105,6 @@ class TextGeneration(TextTask):
             raise DataError(f"The data set cannot be read: {problem}", str(path), "run prepare again.") from problem
         named = ("context", "end_tokens", "pad_token", "begin_token", "vocabulary", "special_tokens", "system")
         return {**{name: facts[name] for name in named}, "generation": section.answer.plain()}
-
-    def measure(self, section: TextGenerationSection, dataset: Path, opened: Opened, trained: Any) -> Measured:
-        """A candidate on the validation split; see measure.py."""
-        from llmops.tasks.text_generation.measure import measure
-
-        return measure(section, dataset, opened, trained)
-
-    def trained_quality(
-        self, section: TextGenerationSection, dataset: Path, split: str, answers: Any
-    ) -> dict[str, float]:
-        """The figures of the trained model's raw answers to a split; see measure.py."""
-        from llmops.tasks.text_generation.measure import trained_quality
-
-        return trained_quality(section, dataset, split, answers)
-
-    def calibrate(
-        self, section: TextGenerationSection, dataset: Path, measured: Measured
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Nothing: a model that writes has no threshold."""
-        return {}, {}
-
-    def prove(
-        self,
-        section: TextGenerationSection,
-        dataset: Path,
-        bundle: Path,
-        server: Server,
-        learner: Learner,
-        room: Room,
-    ) -> Proof:
-        """The real server on the held-out rows; see proof.py."""
-        from llmops.tasks.text_generation.proof import prove
-
-        return prove(section, dataset, bundle, server, learner, room)
-
-    def score(self, section: TextGenerationSection, dataset: Path, split: str, opened: Opened) -> float | None:
-        """The task's metric of an opened bundle on a split; see measure.py."""
-        from llmops.tasks.text_generation.measure import score
-
-        return score(section, dataset, split, opened)
 
     def harvested(self, section: TextGenerationSection, said: Judged) -> Row | None:
         """The training row that a rating or correction becomes; see harvest.py."""

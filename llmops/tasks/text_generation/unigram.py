@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from llmops.core.errors import DataError
+from llmops.tasks.text_generation.config import TextGenerationSection
 
 HELD_OUT = ("valid", "test")
 Array = np.ndarray[Any, Any]
 
 
-def baseline(dataset: Path, metric: str) -> dict[str, float | None]:
+def baseline(section: TextGenerationSection, dataset: Path) -> dict[str, float | None]:
     """{"valid", "test"}: the baseline's figure in the task's metric on a prepared data set; None for a split without
     rows. Raises DataError when the data set cannot be read."""
+    metric = section.metric_name
     if metric == "reward_accuracy":
         return {split: longer_wins(dataset / f"{split}.jsonl") for split in HELD_OUT}
     facts = json.loads((dataset / "generation.json").read_bytes())
