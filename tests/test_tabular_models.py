@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import lightgbm as lgb
@@ -72,7 +71,7 @@ def raw_of(said: Any, classes: int) -> Floats:
 
 
 @pytest.fixture
-def boosters(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[lgb.Booster]]:
+def boosters(monkeypatch: pytest.MonkeyPatch) -> list[lgb.Booster]:
     """Every booster that LightGBM trains, as it comes."""
     made: list[lgb.Booster] = []
     train = lgb.train
@@ -82,7 +81,7 @@ def boosters(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[lgb.Booster]]:
         return made[-1]
 
     monkeypatch.setattr(lgb, "train", kept)
-    yield made
+    return made
 
 
 @pytest.mark.parametrize("classes", [0, 2, 4])

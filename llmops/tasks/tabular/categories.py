@@ -119,7 +119,7 @@ def known_codes(column: Values, number: dict[Any, Any]) -> Values:
 
 
 def means_apart(codes: Values, aims: Values, overall: Values, seed: int) -> Values:
-    """The smoothed means of `aims` [rows, aims] among rows with the same code, each by the rows of other folds alone."""
+    """The smoothed means of `aims` [rows, aims] among rows with the same code, each by rows of other folds alone."""
     values = int(codes.max(initial=-1)) + 1
     fold = np.random.default_rng(seed).permutation(len(codes)) % FOLDS
     cells = codes * FOLDS + fold

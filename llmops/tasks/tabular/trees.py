@@ -77,7 +77,7 @@ def common(classes: int, directions: Sequence[int], seed: int) -> dict[str, Any]
         **({"num_class": classes} if classes > 2 else {}),
     }
     if any(directions) and classes <= 2:
-        # The methods "intermediate" and "advanced" of LightGBM 4.6 let some directions be broken (2 and 14 of 144 tried).
+        # LightGBM's methods "intermediate" and "advanced" break some directions (1 and 14 of 144 that were tried).
         found |= {"monotone_constraints": list(directions), "monotone_constraints_method": "basic"}
     return found
 
