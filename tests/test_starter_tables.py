@@ -27,6 +27,7 @@ from llmops.starter.target import positive_of
 from tests.cases_data import csv_text
 from tests.rooms import FakeRoom
 from tests.shared import SHARED
+from tests.test_loop import llmops, states
 from tests.test_starter import ENGLISH, sentences
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -177,6 +178,15 @@ def test_a_config_for_a_table_that_nobody_prepared_works_unchanged(tmp_path: Pat
     assert report.numbers["rows_read"] == ROWS
     assert report.numbers["train"] and report.numbers["valid"] and report.numbers["test"]
     assert not [row for row in (room.out / "dropped.jsonl").read_text().splitlines() if "duplicate" not in row]
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.make.__name__)
+def test_the_loop_of_such_a_config_turns_unchanged(tmp_path: Path, table: Unprepared) -> None:
+    name, content = table.make()
+    (tmp_path / name).write_bytes(content)
+    config = write(tmp_path, tmp_path / name)
+    assert states(llmops("run", config, "--json"))["deploy"] == "done"
 
 
 def test_what_is_left_out_and_what_is_doubtful_is_told(tmp_path: Path) -> None:

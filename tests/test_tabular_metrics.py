@@ -107,6 +107,20 @@ def test_rows_of_a_class_that_training_lacks_count_as_wrong() -> None:
     assert found["log_loss"] > 15
 
 
+def test_rows_that_weigh_nothing_change_nothing() -> None:
+    rng = np.random.default_rng(7)
+    truth, said = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), 60)
+    weight = (rng.random(60) < 0.7).astype(float)
+    weight[truth == 2] = 0
+    weight[said.argmax(0)] = 0  # the surest rows among them
+    kept = np.flatnonzero(weight)
+    whole = metrics.of_classes(truth, said, said.argmax(1), weight)
+    part = metrics.of_classes(truth[kept], said[kept], said[kept].argmax(1))
+    for figures in (whole, part):
+        figures.pop("calibration_error")
+    assert whole == pytest.approx(part)
+
+
 def test_figures_of_one_class_alone_are_numbers() -> None:
     for truth in (np.zeros(5, np.int64), np.ones(5, np.int64)):
         found = metrics.of_classes(truth, np.full((5, 2), 0.5), truth)

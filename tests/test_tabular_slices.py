@@ -111,9 +111,7 @@ def test_what_the_answer_hangs_on_is_important_and_nothing_else() -> None:
     truth = (x[:, 1] + 0.5 * x[:, 2] > 0).astype(np.int64)
     section = TabularSection.model_validate({"target": "y", "fields": {"a": "number", "b": "number", "c": "number"}})
     rows = Arrays(x, truth, np.ones(1000, np.float32))
-    table = importance(
-        section, lambda x: x[:, 1:2] + 0.5 * x[:, 2:3], rows, ["a", "b", "c"], np.array([0, 1, 2, 0]), 2
-    )
+    table = importance(section, lambda x: x[:, 1:2] + 0.5 * x[:, 2:3], rows, ["a", "b", "c"], np.array([0, 1, 2, 0]), 2)
     told = {row[0]: row[1] for row in table.rows}
     assert [row[0] for row in table.rows] == ["b", "c", "a"]
     assert told["a"] == 0 and told["b"] > 0.25 > told["c"] > 0.05

@@ -160,7 +160,8 @@ def _need(seen: Seen) -> list[str]:
 
 def _prepare(seen: Seen, path: str) -> list[str]:
     share = held_out(seen.rows)
-    split = f"valid: {share}, test: {share}"
+    few = seen.rows < 5000  # there folds validate, and every row that learns counts
+    split = f"valid: {min(share, 0.05) if few else share}, test: {share}"
     comment = "test_file: PATH takes a test file of your own"
     if seen.group:
         split += f", by: group, group: {quoted(seen.group)}"

@@ -30,6 +30,11 @@ class Arrays:
         """The rows at these places."""
         return Arrays(self.x[places], self.y[places], self.weight[places])
 
+    def weighing(self) -> Arrays:
+        """The rows that weigh something; all of them where none does."""
+        there = self.weight > 0
+        return self if there.all() or not there.any() else self.take(np.flatnonzero(there))
+
     def parts(self, parts: int, classes: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The part of each row, int64 [rows], drawn by chance; each part has its share of every class."""
         drawn = np.random.default_rng(seed).permutation(len(self))

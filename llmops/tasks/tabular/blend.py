@@ -10,11 +10,16 @@ import numpy as np
 Floats = np.ndarray[Any, Any]
 PICKS = 20
 """Steps of the greedy selection: weights are multiples of one in so many, and of the even start."""
+DOUBT = 2_000
+"""Rows at which the selection counts as much as an even average, which is hard to beat where rows are few (the forecast
+combination puzzle; Claeskens et al. 2016)."""
+DECENT = 1.05
+"""Times the best kind's loss that a kind may have to be in that average."""
 
 
 def chosen_weights(answers: Mapping[str, Floats], truth: Floats, weight: Floats, classes: int) -> dict[str, float]:
     """Greedy ensemble selection (Caruana et al. 2004) on raw answers [rows, outputs] of each kind, begun with one of
-    each; never worse, on these rows, than the best kind alone."""
+    each, drawn towards an even average of those that are nearly as good where rows are few."""
     kinds = list(answers)
     total = np.sum([answers[kind] for kind in kinds], axis=0)
     counts = dict.fromkeys(kinds, 1)
@@ -26,11 +31,14 @@ def chosen_weights(answers: Mapping[str, Floats], truth: Floats, weight: Floats,
         counts[taken] += 1
         if scored[taken] < best[0]:
             best = (scored[taken], dict(counts))
+    alone = {kind: loss(answers[kind], truth, weight, classes) for kind in kinds}
     for kind in kinds:
-        if (alone := loss(answers[kind], truth, weight, classes)) < best[0]:
-            best = (alone, {kind: 1})
+        if alone[kind] < best[0]:
+            best = (alone[kind], {kind: 1})
+    decent = [kind for kind in kinds if alone[kind] <= DECENT * min(alone.values())]
     every = sum(best[1].values())
-    return {kind: best[1].get(kind, 0) / every for kind in kinds}
+    trust = len(truth) / (len(truth) + DOUBT)
+    return {kind: trust * best[1].get(kind, 0) / every + (1 - trust) * (kind in decent) / len(decent) for kind in kinds}
 
 
 def loss(raw: Floats, truth: Floats, weight: Floats, classes: int) -> float:

@@ -106,25 +106,25 @@ class TreesSection(Section):
 
     rounds: int = Field(1000, ge=1, le=100_000)
     """Trees at most; early stopping on held-out rows ends sooner."""
-    learning_rate: float = Field(0.05, gt=0, le=1)
-    """Share of each new tree that is added."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
+    """Share of each new tree that is added; auto: 0.03 up to 5,000 training rows, else 0.05."""
     leaves: Annotated[int, Field(ge=2, le=1024)] | Literal["auto"] = "auto"
     """Leaves of a tree at most; auto: 8 up to 5,000 training rows, else 16. More make reasons slower, too."""
     depth: int = Field(6, ge=1, le=12)
     """Depth of a tree at most."""
-    min_rows: int = Field(20, ge=1, le=1_000_000)
+    min_rows: int = Field(10, ge=1, le=1_000_000)
     """Rows in a leaf at least."""
     columns: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
     """Share of features that each tree may look at; auto: 0.3 up to 5,000 training rows (trees that differ from one
     another average better), else 0.8."""
-    rows: float = Field(0.8, gt=0, le=1)
+    rows: float = Field(0.7, gt=0, le=1)
     """Share of rows that each tree is grown on."""
     l2: float = Field(1.0, ge=0, le=1e6)
     """L2 penalty on the leaves' values."""
     extra: bool = False
     """Split at thresholds drawn by chance (extremely randomised trees, Geurts et al. 2006): less exact, more different
     from one another, which helps where rows are few."""
-    patience: int = Field(50, ge=1, le=10_000)
+    patience: int = Field(100, ge=1, le=10_000)
     """Rounds without a better held-out loss after which boosting stops."""
 
 

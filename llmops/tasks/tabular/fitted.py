@@ -14,7 +14,7 @@ import numpy as np
 
 Floats = np.ndarray[Any, Any]
 CHUNK = 16_384
-"""Rows that go down the trees together: what is held of them fits a processor's cache."""
+"""Rows that are answered together: what is held of them while they go down the trees fits a processor's cache."""
 
 
 class Fitted(Protocol):
@@ -41,7 +41,8 @@ class LinearFitted:
     bias: Floats
 
     def raw(self, x: Floats) -> Floats:
-        return np.asarray(standardised(x, self.mean, self.scale) @ self.weights + self.bias)
+        parts = (x[start : start + CHUNK] for start in range(0, max(1, len(x)), CHUNK))
+        return np.concatenate([standardised(part, self.mean, self.scale) @ self.weights + self.bias for part in parts])
 
     def tensors(self) -> dict[str, Floats]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -72,6 +72,7 @@ class PartMaker:
 
     def fit(self, part: Part, rows: Arrays, held_out: Arrays, told: Told) -> Fitted:
         seed = self.seed * 1000 + part.fold
+        rows, held_out = rows.weighing(), held_out.weighing()  # LightGBM fails on classes that weigh nothing
         if part.kind == "linear":
             return fit_linear(rows, self.classes, self.settings.linear, self.directions)
         if part.kind == "trees":

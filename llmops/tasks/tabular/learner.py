@@ -59,7 +59,7 @@ class TabularLearner:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set that prepare wrote; parts that were done before a kill are taken from `work`.
 
-        Returns {"metrics" (on rows that no model saw: with folds the training rows out of fold, else validation),
+        Returns {"metrics" (on rows that no model saw: validation, and with folds the training rows out of fold),
         "history" (a row a fold, or a kind), "curve", "seconds", "spent" (seconds by phase), "peak_memory_mb",
         "parameters", "rows_per_s" ...}.
         """
@@ -96,7 +96,8 @@ class TabularLearner:
         if self.settings.class_weights == "none" or not self.labels:
             return train
         counts = np.bincount(train.y, weights=train.weight, minlength=len(self.labels))
-        return replace(train, weight=(train.weight * (counts.sum() / len(counts) / counts)[train.y]).astype(np.float32))
+        share = counts.sum() / len(counts) / np.where(counts > 0, counts, 1.0)  # rows of no weight keep none
+        return replace(train, weight=(train.weight * share[train.y]).astype(np.float32))
 
     def _posed(self, plan: Plan, train: Arrays, valid: Arrays, work: Path, room: Room) -> Training:
         folds, classes = folds_of(self.settings, len(train)), len(self.labels)

@@ -41,7 +41,8 @@ def average_precision(event: Floats, score: Floats, weight: Floats | None = None
     last = np.append(np.diff(score[order]) != 0, True)
     if not found[-1]:
         return 0.0
-    recall, precision = found[last] / found[-1], found[last] / all_[last]
+    recall = found[last] / found[-1]
+    precision = np.divide(found[last], all_[last], out=np.zeros(len(recall)), where=all_[last] > 0)
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
@@ -49,7 +50,8 @@ def macro_auc(truth: Floats, probabilities: Floats, weight: Floats | None = None
     """roc_auc; with more than two classes the mean of each class against the rest, over classes that occur."""
     if probabilities.shape[1] == 2:
         return roc_auc(truth == 1, probabilities[:, 1], weight)
-    seen = [n for n in range(probabilities.shape[1]) if 0 < (truth == n).sum() < len(truth)]
+    w = np.ones(len(truth)) if weight is None else weight
+    seen = [n for n in range(probabilities.shape[1]) if 0 < w[truth == n].sum() < w.sum()]
     areas = [roc_auc(truth == n, probabilities[:, n], weight) for n in seen]
     return float(np.mean(areas)) if areas else 0.5
 
@@ -106,9 +108,7 @@ def of_classes(truth: Floats, probabilities: Floats, decided: Floats, weight: Fl
             "calibration_error": calibration_error(event, score, weight),
         }
     else:
-        areas = [
-            average_precision(truth == n, probabilities[:, n], weight) for n in range(classes) if (truth == n).any()
-        ]
+        areas = [average_precision(truth == n, probabilities[:, n], weight) for n in range(classes) if support[n] > 0]
         found |= {
             "average_precision": float(np.mean(areas)) if areas else 0.0,
             "calibration_error": calibration_error(truth == decided, probabilities.max(1), weight),

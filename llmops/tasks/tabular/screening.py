@@ -83,7 +83,7 @@ def _useless(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], section:
 
 
 def codes_of(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Values as numbers, equal for equal ones, missing ones among them, int64 [rows]; those of numbers rise with them."""
+    """Values as whole numbers, equal where they are equal or missing, int64 [rows]; of numbers they rise with them."""
     if values.dtype == object:
         return np.asarray(coded(values)[1])
     return np.asarray(np.unique(values, return_inverse=True)[1], np.int64)

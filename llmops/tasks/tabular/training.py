@@ -47,9 +47,9 @@ class Training:
     """One training: `kinds` of models on the rows of `train` (cut by `fold`, -1: never held out) and `valid`.
 
     `weighted` are the training rows with the classes' weights that models learn by; figures and probabilities go by the
-    rows' own. All parts stop early on the validation rows. With folds the honest answers are those to training rows,
-    each by the part that never saw it: a fold that a part had stopped by would make answers look better than they are,
-    and intervals too narrow. Without folds they are those to the validation rows.
+    rows' own. With folds each part stops early on its own held-out fold, so that few validation rows are enough;
+    without, on the validation rows. That a fold told its part when to stop makes honest answers hardly better than they
+    are: benchmarks/coverage.py shows what intervals settled by them hold.
     """
 
     kinds: list[str]
@@ -106,18 +106,19 @@ class Training:
         outside = np.flatnonzero(self.fold == part.fold)
         inside = np.flatnonzero(self.fold != part.fold)
         rows = self.weighted.take(inside) if len(outside) else self.weighted
-        held_out = self.valid.take(np.flatnonzero(self.valid.y >= 0)) if self.classes else self.valid
+        held_out = self.weighted.take(outside) if len(outside) else self.valid
+        held_out = held_out.take(np.flatnonzero(held_out.y >= 0)) if self.classes else held_out
         said = partial(_said, told, part.kind)
         made = self._timed(part.kind, lambda: self.maker.make(part, rows, held_out, said))
         self._timed("answers", lambda: self._answer(part, made, outside))
 
     def _answer(self, part: Part, made: Fitted, outside: Floats) -> None:
+        before = len(self.members[part.kind])
         self.members[part.kind].append(made)
         raw = self.honest.raw[part.kind]
-        if self.folds > 1:
-            raw[outside] = made.raw(self.train.x[outside])
-        else:
-            raw[len(self.train) :] = made.raw(self.valid.x)
+        raw[outside] = made.raw(self.train.x[outside])
+        mean, answers = raw[len(self.train) :], made.raw(self.valid.x)
+        mean[:] = answers if before == 0 else mean + (answers - mean) / (before + 1)
 
     def _note(self, figures: dict[str, float], began: float) -> dict[str, float]:
         self.history.append({"epoch": len(self.history) + 1, **figures, "seconds": round(time.monotonic() - began, 3)})
