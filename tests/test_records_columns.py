@@ -321,6 +321,14 @@ def test_columns_of_another_table_stand_beside(tmp_path: Path, form: str) -> Non
     assert found.values("origin")[0] == "data.csv:2"
 
 
+def test_rows_without_a_match_are_counted(tmp_path: Path) -> None:
+    main, other = put(tmp_path, LOANS), people(tmp_path, "person,age,town\n7,40,a\n8,30,b\n")
+    beside = unjoined([main, other], tmp_path, JOINED, None)
+    rows = read_columns(main, tmp_path, beside.with_keys({"amount": JOINED["amount"]}), {}).columns
+    join(rows, beside, list(JOINED))
+    assert [reading.unmatched for reading in beside.readings] == [2]
+
+
 def test_a_key_that_stands_twice_is_refused_with_both_rows(tmp_path: Path) -> None:
     beside = people(tmp_path, "person,age,town\n7,40,a\n8,30,b\n7,41,c\n")
     with pytest.raises(DataError, match=r"the key '7' stands more than once in the column `person`") as told:

@@ -38,12 +38,14 @@ DOUBTFUL = (b'"', b"\0", b"\n\n", b"\n\r\n", b"\r\r")
 
 @dataclass
 class ColumnReading:
-    """The typed columns of one source, with the note "origin"; `bad` rows are left out of them. `rows` counts both."""
+    """The typed columns of one source, with the note "origin"; `bad` rows are left out of them. `rows` counts both.
+    `unmatched`: of a table that joins, rows whose key stands nowhere in it."""
 
     columns: Columned
     bad: list[BadRow]
     rows: int
     reading: Reading
+    unmatched: int = 0
 
 
 def read_columns(

@@ -25,8 +25,8 @@ CERTAIN_KINDS = 2  # different combinations of known labels, from which `a|b` is
 
 @dataclass(frozen=True)
 class SourceNote:
-    """What was found out about one source: rows read (bad ones included), its encoding when it is a text file, and the
-    columns of a table that nobody asked for."""
+    """What was found out about one source: rows read (bad ones included), its encoding when it is a text file, the
+    columns of a table that nobody asked for, and, of a table that joins, how many rows find nothing in it."""
 
     name: str
     rows: int
@@ -35,6 +35,7 @@ class SourceNote:
     encoding_found: bool
     delimiter: str | None
     unused: tuple[str, ...] = ()
+    unmatched: int = 0
 
 
 @dataclass
@@ -106,7 +107,7 @@ def _load_columns(
     notes = [
         SourceNote(
             one.name, reading.rows, len(reading.bad), one.encoding, one.encoding_found, one.delimiter,
-            tuple(name for name in one.columns or () if name not in asked),
+            tuple(name for name in one.columns or () if name not in asked), reading.unmatched,
         )
         for reading in readings
         for one in [reading.reading]

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from llmops.core.errors import DataError
 from llmops.fields import kind_of
 from llmops.fields.config import FieldSection
@@ -75,8 +73,8 @@ def _refuse_twice(reading: ColumnReading, key: str) -> None:
 
 
 def join(rows: Columned, beside: Beside, order: Sequence[str]) -> Columned:
-    """Rows with the columns of the tables beside; missing where a row's key has no match. The columns stand in `order`,
-    notes after them."""
+    """Rows with the columns of the tables beside; missing where a row's key has no match; each reading hears how many
+    those are. The columns stand in `order`, notes after them."""
     import pyarrow as pa
 
     for reading, key in zip(beside.readings, beside.keys, strict=True):
@@ -84,15 +82,10 @@ def join(rows: Columned, beside: Beside, order: Sequence[str]) -> Columned:
         kind = kind_of(FieldSection(kind="id"))
         wanted = [None if value is None else kind.read(value) for value in rows.table[key].to_pylist()]
         places = pa.array([None if value is None else there.get(value) for value in wanted], pa.int64())
+        reading.unmatched = places.null_count
         for name in reading.columns.table.column_names:
             if name != key and name != noted("origin"):
                 rows = rows.with_column(name, reading.columns.table[name].combine_chunks().take(places))
     names = rows.table.column_names
     ordered = [name for name in order if name in names]
     return Columned(rows.table.select([*ordered, *(name for name in names if name in map(noted, NOTES))]))
-
-
-def unmatched(rows: Columned, reading: ColumnReading, key: str) -> int:
-    """Rows whose key stands nowhere in a table that joins."""
-    there = np.array(reading.columns.table[key].to_pylist(), object)
-    return int((~np.isin(np.array(rows.table[key].to_pylist(), object), there)).sum())

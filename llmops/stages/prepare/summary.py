@@ -127,6 +127,7 @@ def _warnings(
     lost = {row["label"] for row in found.dropped.rows if row["reason"] == "label_not_in_train"}
     guessed = [f"{n.name} ({n.encoding})" for loaded in found.loaded for n in loaded.notes if n.encoding_found]
     unused = [f"{note.name}: {few(note.unused)}" for loaded in found.loaded for note in loaded.notes if note.unused]
+    alone = [f"{note.unmatched:,} in {note.name}" for loaded in found.loaded for note in loaded.notes if note.unmatched]
     cut, every = figures.get("cut", 0), sum(map(len, splits.values()))
     limit = "context" if hasattr(section, "context") else "max_tokens"
     twins, read = found.dropped.by_reason().get("near_duplicate", 0), sum(loaded.read for loaded in found.loaded)
@@ -138,6 +139,7 @@ def _warnings(
             "raise `dedup.near` (0.9 by default; null: only equal ones)",
         ),
         (guessed, f"not UTF-8, the encoding was found out; look at a few rows of {few(guessed)}"),
+        (alone, "rows whose key stands nowhere in a table that joins (its columns are missing there): " + few(alone)),
         (unused, "columns that no setting names were not read: " + "; ".join(unused)),
         (any(loaded.bad for loaded in found.loaded), _bad_rows(found)),
         (lost, f"left out, since no training row has them: {few(lost)}"),
