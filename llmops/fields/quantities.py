@@ -75,18 +75,20 @@ class Quantity(Kind):
         self, name: str, old: Column, new: Column, known: Mapping[str, Any], rng: np.random.Generator
     ) -> list[Drifted]:
         """Whether values moved, and whether more (or fewer) are missing."""
-        if min(len(old), len(new)) < FEWEST:
-            return []
         ours, theirs = old[~np.isnan(old)], new[~np.isnan(new)]
-        found = []
-        if min(len(ours), len(theirs)) >= FEWEST:
-            found.append(Drifted(name, value_shift(ours, theirs, rng), VALUES, self.moved(ours, theirs)))
-        if len(ours) < len(old) or len(theirs) < len(new):
-            shares = 1 - len(ours) / len(old), 1 - len(theirs) / len(new)
-            before, after = (["missing" if lacks else "there" for lacks in np.isnan(side)] for side in (old, new))
-            told = f"missing {shares[0]:.1%} -> {shares[1]:.1%}"
-            found.append(Drifted(f"{name} missing", mix_shift(before, after, rng), LACKS, [told]))
-        return found
+        if min(len(ours), len(theirs)) < FEWEST:
+            return self.lacking(name, old, new, rng)
+        moved = Drifted(name, value_shift(ours, theirs, rng), VALUES, self.moved(ours, theirs))
+        return [moved, *self.lacking(name, old, new, rng)]
+
+    def lacking(self, name: str, old: Column, new: Column, rng: np.random.Generator) -> list[Drifted]:
+        """Whether more (or fewer) are missing; no test where none is."""
+        lacks = np.isnan(old), np.isnan(new)
+        if min(len(old), len(new)) < FEWEST or not (lacks[0].any() or lacks[1].any()):
+            return []
+        before, after = (["missing" if gone else "there" for gone in side] for side in lacks)
+        told = f"missing {lacks[0].mean():.1%} -> {lacks[1].mean():.1%}"
+        return [Drifted(f"{name} missing", mix_shift(before, after, rng), LACKS, [told])]
 
     def moved(self, old: Column, new: Column) -> list[str]:
         """The medians, and where these stay the outer quartiles."""

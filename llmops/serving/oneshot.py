@@ -23,7 +23,7 @@ from llmops.serving.wire import Feedback, Refusal, how, parse_requests, read_jso
 
 LABEL_CHARS = 200
 """Longest correction: a label."""
-SHARED = ("shared.js", "page.css", "icon.svg")
+SHARED = ("base.js", "shared.js", "page.css", "icon.svg")
 FILES = {False: (*SHARED, "page.js"), True: (*SHARED, "controls.js", "table.js", "table.css")}
 """The files of the page for texts, and of the one for tables."""
 

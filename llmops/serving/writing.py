@@ -155,8 +155,8 @@ class WritingService(Service):
     """A scheduler before a model that writes."""
 
     pages = {
-        "/": "chat.html", "/chat.js": "chat.js", "/chat.css": "chat.css", "/page.css": "page.css",
-        "/icon.svg": "icon.svg",
+        "/": "chat.html", "/base.js": "base.js", "/chat.js": "chat.js", "/chat.css": "chat.css",
+        "/page.css": "page.css", "/icon.svg": "icon.svg",
     }  # fmt: skip
     prose = True
     speaks_openai = (CHAT, COMPLETIONS, MODELS)

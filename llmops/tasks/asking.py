@@ -21,6 +21,8 @@ WARM_UP = 10
 BATCH = 32
 AT_ONCE = 8
 """Calls in flight, of a server that takes one row a call."""
+Many = Callable[[list[Any]], Any]
+"""The bodies of some rows -> the body that asks them all."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class Answers:
         return {"latency_p50_ms": float(np.percentile(times, 50)), "latency_p95_ms": float(np.percentile(times, 95))}
 
 
-def ask(server: Server, bodies: Sequence[Any], batched: str | None, told: Callable[[int], None]) -> Answers:
+def ask(server: Server, bodies: Sequence[Any], many: Many | None, told: Callable[[int], None]) -> Answers:
     """Send the body of every row: an even sample of up to 200 one by one, the rest in batches.
 
-    `batched` is the field of a body that takes a list of what stands in a single one (`Batched`); None: the rest go one
-    by one too, several at a time. `told` hears how many are answered. Raises DataError when an answer is not 200.
+    `many` makes one body of several; None: the rest go one by one too, several at a time. `told` hears how many are
+    answered. Raises DataError when an answer is not 200.
     """
     sample = even_sample(len(bodies), SAMPLE)
     rest = sorted(set(range(len(bodies))).difference(sample))
@@ -53,31 +55,22 @@ def ask(server: Server, bodies: Sequence[Any], batched: str | None, told: Callab
         responses[place] = server.post(PATH, bodies[place])
         latency_ms[place] = (time.perf_counter() - started) * 1000
         told(len(responses))
-    gathered = _apart(server, bodies, rest) if batched is None else _together(server, bodies, rest, batched)
+    gathered = _apart(server, bodies, rest) if many is None else _together(server, bodies, rest, many)
     for place, said in gathered:
         responses[place] = said
         told(len(responses))
     return Answers([responses[place] for place in range(len(bodies))], latency_ms)
 
 
-def _together(server: Server, bodies: Sequence[Any], places: Sequence[int], batched: str) -> Any:
+def _together(server: Server, bodies: Sequence[Any], places: Sequence[int], many: Many) -> Any:
     for start in range(0, len(places), BATCH):
         some = places[start : start + BATCH]
-        yield from zip(some, server.post(PATH, {batched: [within(bodies[at]) for at in some]})["results"], strict=True)
+        yield from zip(some, server.post(PATH, many([bodies[at] for at in some]))["results"], strict=True)
 
 
 def _apart(server: Server, bodies: Sequence[Any], places: Sequence[int]) -> Any:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from zip(places, pool.map(lambda place: server.post(PATH, bodies[place]), places), strict=True)
-
-
-def within(body: Any) -> Any:
-    """What stands in a list of many: the value of a body of one field ({"text": ..}), else the row itself."""
-    return next(iter(body.values())) if isinstance(body, One) else body
-
-
-class One(dict[str, Any]):
-    """The body that asks one value under its name: {"text": ..}."""
 
 
 def even_sample(total: int, most: int) -> list[int]:

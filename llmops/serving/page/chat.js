@@ -1,14 +1,11 @@
-// The page to talk to the model, rate its answers and correct them. Whatever anybody says goes through textContent.
+// The page to talk to the model, rate its answers and correct them. base.js is loaded before it.
 "use strict";
 
-const $ = (id) => document.getElementById(id);
 const NEAR_PX = 120; // so near the end of the page, it follows what is being written
 const TOO_LONG = "This chat is longer than the model can remember. Start a new one.";
 let talk = []; // the messages of this chat, as the API takes them
 let model = null;
 let running = null; // the AbortController of the answer that is being written
-
-const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 function inWords(said, status) {
   const error = said.error ?? {};
@@ -52,11 +49,6 @@ async function* events(response) {
   } finally {
     reader.cancel().catch(() => {});
   }
-}
-
-function trouble(error) {
-  $("trouble").textContent = error ? error.message : "";
-  $("trouble").hidden = !error;
 }
 
 function turn(kind, words) {
@@ -183,18 +175,6 @@ function judged(line, answer, kept) {
     });
   });
   find("judge").hidden = false;
-}
-
-async function guarded(button, work) {
-  button.disabled = true;
-  trouble(null);
-  try {
-    await work();
-  } catch (error) {
-    trouble(error);
-  } finally {
-    button.disabled = false;
-  }
 }
 
 function fresh() {

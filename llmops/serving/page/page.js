@@ -1,4 +1,4 @@
-// The page to try a model of texts and correct it; shared.js is loaded before it.
+// The page to try a model of texts and correct it; base.js and shared.js are loaded before it.
 "use strict";
 
 const known = new Set();
@@ -84,12 +84,7 @@ $("text").addEventListener("keydown", (event) => {
     if (!$("send").disabled) $("ask").requestSubmit();
   }
 });
-$("right").addEventListener("click", () => {
-  guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${shown.best} ✓`)).then(() => {
-    $("right").disabled = $("wrong").disabled;
-  });
-});
-$("wrong").addEventListener("click", () => openCorrection($("correct").hidden));
+offerVerdict(judge, () => shown.best);
 $("correction").addEventListener("input", () => {
   const label = $("correction").value.trim();
   $("newness").hidden = !label || !model.labels || known.has(label);

@@ -1,8 +1,7 @@
-// What the pages that ask a one-shot model share. Whatever a user or the server says goes through textContent.
+// What the pages that ask a one-shot model share; base.js is loaded before it.
 "use strict";
 
 const HISTORY = 8;
-const $ = (id) => document.getElementById(id);
 
 async function call(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -20,32 +19,7 @@ async function call(path, body) {
   return said;
 }
 
-const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const percent = (share) => `${(100 * share).toFixed(share > 0.999 || share < 0.1 ? 1 : 0)} %`;
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function trouble(error) {
-  $("trouble").textContent = error ? error.message : "";
-  $("trouble").hidden = !error;
-}
-
-async function guarded(button, work) {
-  button.disabled = true;
-  trouble(null);
-  try {
-    await work();
-  } catch (error) {
-    trouble(error);
-  } finally {
-    button.disabled = false;
-  }
-}
 
 function ranked({ name, share }) {
   const line = document.createElement("li");
@@ -73,4 +47,14 @@ function openCorrection(open) {
   $("correct").hidden = !open;
   $("wrong").setAttribute("aria-expanded", String(open));
   if (open) $("correction").focus();
+}
+
+// The buttons below an answer: right, or wrong and in which way. `judge` sends the verdict, `best` tells the answer.
+function offerVerdict(judge, best) {
+  $("right").addEventListener("click", () => {
+    guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${best()} ✓`)).then(() => {
+      $("right").disabled = $("wrong").disabled;
+    });
+  });
+  $("wrong").addEventListener("click", () => openCorrection($("correct").hidden));
 }

@@ -185,12 +185,7 @@ $("clear").addEventListener("click", () => {
   fields.forEach((field) => field.fill(null));
   fields[0]?.part.querySelector("input, select, textarea").focus();
 });
-$("right").addEventListener("click", () => {
-  guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${shown.best} ✓`)).then(() => {
-    $("right").disabled = $("wrong").disabled;
-  });
-});
-$("wrong").addEventListener("click", () => openCorrection($("correct").hidden));
+offerVerdict(judge, () => shown.best);
 $("correction").addEventListener("input", () => {
   const label = $("correction").value.trim();
   $("newness").hidden = !label || !model.labels || model.labels.includes(label);

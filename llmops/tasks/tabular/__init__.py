@@ -17,8 +17,6 @@ from llmops.fields.kind import Kind
 from llmops.tasks.base import TaskBase
 from llmops.tasks.tabular.config import BriefedSection, TabularAcceptSection, TabularSection, TabularTrainSection
 
-LOWER = {"log_loss", "rmse", "mae"}
-"""Metrics of which less is better."""
 ANSWERING = {"costs", "slices", "reasons", "coverage", "metric"}
 """Settings of the task that change answers and figures, and nothing in the data set."""
 
@@ -47,8 +45,7 @@ class Tabular(TaskBase):
 
     def metric(self, section: TabularSection) -> Metric:
         """What models are compared by: the one that `task.metric` names, or what suits the target."""
-        name = section.metric_name
-        return Metric(name, higher=name not in LOWER)
+        return Metric(section.metric_name, section.metric_higher)
 
     def predicts(self, section: TabularSection) -> Predicts:
         """As `task.predict` says."""

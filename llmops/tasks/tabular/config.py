@@ -70,6 +70,11 @@ class TabularSection(Section):
             return self.metric
         return "roc_auc" if self.predict == "class" else "rmse"
 
+    @property
+    def metric_higher(self) -> bool:
+        """Whether more of the metric is better."""
+        return self.metric_name not in ("log_loss", "rmse", "mae")
+
     @model_validator(mode="after")
     def _apart(self) -> TabularSection:
         if self.target in self.fields:

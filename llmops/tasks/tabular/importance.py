@@ -17,7 +17,6 @@ MOST = 2_000
 """Rows that are shuffled, evenly spread."""
 TIMES = 3
 SHOWN = 20
-LOWER = ("log_loss", "rmse", "mae")
 
 
 def importance(
@@ -50,4 +49,4 @@ def importance(
 def _metric(section: TabularSection, raw: Floats, rows: Arrays, classes: int) -> float:
     """The metric, greater is better."""
     found = figures(section, unsettled(classes), raw, rows.y, rows.weight)[section.metric_name]
-    return -found if section.metric_name in LOWER else found
+    return found if section.metric_higher else -found

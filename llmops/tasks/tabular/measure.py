@@ -33,7 +33,7 @@ def measure(section: TabularSection, dataset: Path, opened: Opened, trained: Flo
     rows, arrays = read_split(dataset, "valid"), Arrays.read(dataset, "valid")
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64))
     codec = opened.codec
-    requests = [codec.Request(**codec.request(row).plain()) for row in rows.take(places)]  # plain: with reasons
+    requests = [codec.Request.model_validate(codec.sent(row)) for row in rows.take(places)]
     p50, p95 = time_single(opened, requests)
     answers, rate = raw_answers(opened, requests, BATCH)
     raw = answer_arrays(opened, arrays.x)

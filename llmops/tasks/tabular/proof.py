@@ -21,13 +21,12 @@ from llmops.tasks.tabular.calibration import apply
 from llmops.tasks.tabular.codec import TabularCodec
 from llmops.tasks.tabular.config import TabularSection
 from llmops.tasks.tabular.importance import importance
-from llmops.tasks.tabular.measure import answer_arrays
+from llmops.tasks.tabular.measure import CLOSE, answer_arrays
 from llmops.tasks.tabular.quality import decided, figures, of_decisions
 from llmops.tasks.tabular.slices import Group
 
 Floats = np.ndarray[Any, Any]
 SHOWN = 10
-CLOSE = 1e-5
 
 
 def prove(section: TabularSection, dataset: Path, bundle: Path, server: Server, learner: Learner, room: Room) -> Proof:
@@ -35,13 +34,14 @@ def prove(section: TabularSection, dataset: Path, bundle: Path, server: Server, 
 
     Raises DataError when there is no row, or the server refuses one.
     """
-    split = "test" if len(read_split(dataset, "test")) else "valid"
-    rows, arrays = read_split(dataset, split), Arrays.read(dataset, split)
+    split, rows = "test", read_split(dataset, "test")
+    if not len(rows):
+        split, rows = "valid", read_split(dataset, "valid")
     if not len(rows):
         raise DataError("there is no test row and no validation row", str(dataset), "run prepare again")
-    codec = TabularCodec(bundle)
+    arrays, codec = Arrays.read(dataset, split), TabularCodec(bundle)
     with room.progress("asking the server", len(rows)) as bar:
-        answers = ask(server, [codec.request(row).plain() for row in rows], TabularCodec.many, bar.update)
+        answers = ask(server, [codec.sent(row) for row in rows], together, bar.update)
     labels = read_labels(dataset)
     served = Served(section, labels, rows, arrays, answers, codec)
     raw = learner.predict(dataset, split)
@@ -63,6 +63,11 @@ def prove(section: TabularSection, dataset: Path, bundle: Path, server: Server, 
         lines=served.lines(),
         split=split,
     )
+
+
+def together(bodies: list[Any]) -> dict[str, Any]:
+    """The body that asks several rows at once."""
+    return {TabularCodec.many: bodies}
 
 
 def score(section: TabularSection, dataset: Path, split: str, opened: Opened) -> float | None:
@@ -102,8 +107,11 @@ class Served:
             self.decided = np.array([number[one["label"]] for one in said], np.int64)
         else:
             self.values = np.array([one["value"] for one in said], float)
-            self.inside = np.array([one["low"] for one in said]) <= self.truth
-            self.inside &= self.truth <= np.array([one["high"] for one in said])
+            low, high = (np.array([one[end] for one in said], float) for end in ("low", "high"))
+            self.inside, self.width = (low <= self.truth) & (self.truth <= high), high - low
+        kinds = {name: kind_of(self.section.fields[name]) for name in getattr(self.section, "slices", [])}
+        columns = columns_of(self.rows, kinds)
+        self.groups = {name: slices.groups_of(kind, columns[name]) for name, kind in kinds.items()}
 
     @property
     def two(self) -> bool:
@@ -116,7 +124,7 @@ class Served:
         weight = self.arrays.weight[at]
         if self.labels:
             return of_decisions(self.section, self.values[at], self.decided[at], self.truth[at], weight)
-        width = float(np.mean([self.answers.responses[n]["high"] - self.answers.responses[n]["low"] for n in at]))
+        width = float(self.width[at].mean())
         covered = float(np.average(self.inside[at], weights=weight))
         found = metrics.of_numbers(self.truth[at], self.values[at], weight)
         return {**found, "interval_coverage": covered, "interval_width": width}
@@ -135,8 +143,7 @@ class Served:
         if f"{name}_low" not in found and len(self.truth) <= MOST_DRAWN:
             low, high = metrics.bootstrap(lambda places: self.figures(places)[name], len(self.truth))
             found |= {f"{name}_low": low, f"{name}_high": high}
-        groups = {column: self._groups(column) for column in getattr(self.section, "slices", [])}
-        gaps = slices.gaps(groups, self.truth == 1, self.decided == 1) if self.two and groups else {}
+        gaps = slices.gaps(self.groups, self.truth == 1, self.decided == 1) if self.two and self.groups else {}
         return found | gaps
 
     def parity(self, trained: Floats) -> dict[str, Number]:
@@ -151,11 +158,7 @@ class Served:
 
     def slices(self) -> list[Table]:
         """The figures by group of each column of `need.slices`."""
-        return [self._slice(column, self._groups(column)) for column in getattr(self.section, "slices", [])]
-
-    def _groups(self, column: str) -> list[Group]:
-        kind = kind_of(self.section.fields[column])
-        return slices.groups_of(kind, columns_of(self.rows, {column: kind})[column])
+        return [self._slice(column, groups) for column, groups in self.groups.items()]
 
     def _slice(self, column: str, groups: list[Group]) -> Table:
         if self.two:

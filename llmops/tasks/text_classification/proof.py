@@ -13,7 +13,7 @@ from llmops.core.errors import DataError
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Learner, Opened, Proof, Room, Server
 from llmops.core.report import Number, Table
-from llmops.tasks.asking import BATCH, Answers, One, ask
+from llmops.tasks.asking import BATCH, Answers, ask
 from llmops.tasks.text_classification.codec import TextCodec, TextSettings
 from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.metrics import confused_pairs
@@ -34,7 +34,7 @@ def prove(
     if not rows.examples:
         raise DataError("there is no test row and no validation row", str(dataset), "run prepare again")
     with room.progress("asking the server", len(rows.examples)) as bar:
-        answers = ask(server, [One({TextCodec.one: text}) for text in rows.texts], TextCodec.many, bar.update)
+        answers = ask(server, [{TextCodec.one: text} for text in rows.texts], together, bar.update)
     logits = learner.predict(dataset, rows.split)
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     settings = TextSettings.model_validate(manifest["settings"])
@@ -49,6 +49,11 @@ def prove(
         lines=lines(rows, answers, logits),
         split=rows.split,
     )
+
+
+def together(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The body that asks several texts at once."""
+    return {TextCodec.many: [body[TextCodec.one] for body in bodies]}
 
 
 def score(section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float:
