@@ -15,7 +15,7 @@ from llmops import __version__
 from llmops.core.console import Console
 from llmops.core.errors import LlmopsError
 from llmops.core.threads import wait_asleep
-from llmops.loop import LOOP
+from llmops.loop import LOOP, step
 
 app = typer.Typer(
     name="llmops", no_args_is_help=True, rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False,
@@ -78,7 +78,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., None]:
     return run
 
 
-def _stage_command(name: str, does: str) -> None:
+def _stage_command(name: str, briefly: str, does: str) -> None:
     def command(
         config: Config, set: Set = None, run: RunId = None, json: Json = False, dry_run: DryRun = False,
         exit_code: ExitCode = False, verbose: Verbose = False, quiet: Quiet = False,
@@ -87,7 +87,11 @@ def _stage_command(name: str, does: str) -> None:
 
         return run_upto(_project(config, set), name, run, dry_run, exit_code, Console(quiet, verbose, json))
 
-    app.command(name, help=f"{does[0].upper()}{does[1:]}.")(guarded(command))
+    app.command(name, help=_sentence(does), short_help=_sentence(briefly))(guarded(command))
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _project(config: Path, overrides: list[str] | None) -> Any:
@@ -98,10 +102,10 @@ def _project(config: Path, overrides: list[str] | None) -> Any:
 
 for _row in LOOP:
     if _row.name != "feedback":
-        _stage_command(_row.name, _row.does)
+        _stage_command(_row.name, _row.briefly, _row.does)
 
 
-@app.command()
+@app.command(short_help=_sentence(step("feedback").briefly))
 @guarded
 def feedback(
     config: Config, set: Set = None, run: RunId = None,
@@ -114,7 +118,7 @@ def feedback(
     return read_feedback(_project(config, set), run, import_, dry_run, exit_code, Console(quiet, verbose, json))
 
 
-@app.command("run")
+@app.command("run", short_help="Turns the loop, skips what's done.")
 @guarded
 def run_loop(
     config: Config, set: Set = None, run: RunId = None,
@@ -130,7 +134,7 @@ def run_loop(
     return run_upto(_project(config, set), "feedback", run, dry_run, exit_code, console)
 
 
-@app.command()
+@app.command(short_help="Writes a config for your data.")
 @guarded
 def init(
     folder: Annotated[Path, typer.Argument(help="where the config goes")] = Path(),
@@ -152,7 +156,7 @@ def init(
         console.result({"config": str(path)})
 
 
-@app.command()
+@app.command(short_help="Serves the champion over HTTP.")
 @guarded
 def serve(
     config: Config, set: Set = None, run: RunId = None,
@@ -166,7 +170,7 @@ def serve(
     serve_project(_project(config, set), run, host, port, Console(quiet, verbose))
 
 
-@app.command()
+@app.command(short_help="Answers every row of a file.")
 @guarded
 def predict(
     config: Config, file: Annotated[Path, typer.Argument(help="texts, prompts or chats: CSV, JSONL")], set: Set = None,
@@ -179,7 +183,7 @@ def predict(
     predict_file(_project(config, set), file, out, run, Console(quiet, verbose, json))
 
 
-@app.command()
+@app.command(short_help="Finds every mistake in a config.")
 @guarded
 def check(config: Config, set: Set = None, json: Json = False, quiet: Quiet = False) -> None:
     """Checks the config; reports every mistake at once."""
@@ -193,7 +197,7 @@ def check(config: Config, set: Set = None, json: Json = False, quiet: Quiet = Fa
         console.result({"ok": True, "config": str(config)})
 
 
-@app.command()
+@app.command(short_help="Explains a section or setting.")
 @guarded
 def explain(
     key: Annotated[str, typer.Argument(help="a section or setting, such as train.learning_rate")] = "",
@@ -205,7 +209,7 @@ def explain(
     Console().result(explain_key(key, task))
 
 
-@app.command()
+@app.command(short_help="Prints a config's JSON schema.")
 @guarded
 def schema() -> None:
     """Prints the JSON schema of a config, for editors."""
@@ -225,7 +229,7 @@ def doctor(json: Json = False) -> None:
     console.result(plain) if json else console.table(table)
 
 
-@app.command()
+@app.command(short_help="Lists the runs.")
 @guarded
 def runs(config: Config, set: Set = None, json: Json = False) -> None:
     """Lists the runs: when, what was done, how good it was."""
@@ -234,7 +238,7 @@ def runs(config: Config, set: Set = None, json: Json = False) -> None:
     list_runs(_project(config, set), Console(json=json))
 
 
-@app.command()
+@app.command(short_help="Shows a run's figures.")
 @guarded
 def show(
     config: Config,
@@ -248,7 +252,7 @@ def show(
     show_run(_project(config, set), run, Console(json=json))
 
 
-@app.command()
+@app.command(short_help="Shows how two runs differ.")
 @guarded
 def compare(config: Config, run: OneRun, other: OtherRun, set: Set = None, json: Json = False) -> None:
     """Compares two runs: settings and figures that differ."""
@@ -257,7 +261,7 @@ def compare(config: Config, run: OneRun, other: OtherRun, set: Set = None, json:
     compare_runs(_project(config, set), run, other, Console(json=json))
 
 
-@app.command()
+@app.command(short_help="Makes a run's bundle the champion.")
 @guarded
 def promote(config: Config, run: OneRun, set: Set = None, json: Json = False) -> None:
     """Makes the bundle of a run the champion, by hand and without the gates."""
@@ -278,7 +282,7 @@ def rollback(
     roll_back(_project(config, set), version, Console(json=json))
 
 
-@app.command()
+@app.command(short_help="Removes what nothing needs any more.")
 @guarded
 def clean(
     config: Config, keep: Annotated[int, typer.Option(min=0, help="newest runs to keep, needed or not")] = 3,

@@ -18,7 +18,7 @@ from llmops.core.protocols import Stage
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the loop.
+    """One row of the loop. `briefly` says in a few words what `does` says in full.
 
     `section` and `stage` are "module:Class". `takes` are kinds of artifacts, the newest giver before this
     step counts, and other contents mean other work; `consults` are handed over too, but a change in them
@@ -29,6 +29,7 @@ class Step:
     """
 
     name: str
+    briefly: str
     does: str
     section: str
     stage: str
@@ -42,37 +43,44 @@ class Step:
 
 LOOP = (
     Step(
-        "need", "says what must hold before the model may go live, and what it will cost here",
+        "need", "says what the model must meet",
+        "says what must hold before the model may go live, and what it will cost here",
         "llmops.stages.need.config:NeedSection", "llmops.stages.need.stage:NeedStage",
         takes=(), gives={"brief": "brief.json"},
     ),
     Step(
-        "prepare", "reads, checks, cleans, de-duplicates, splits, augments and encodes the data",
+        "prepare", "makes clean splits of the data",
+        "reads, checks, cleans, de-duplicates, splits, augments and encodes the data",
         "llmops.stages.prepare.config:PrepareSection", "llmops.stages.prepare.stage:PrepareStage",
         takes=(), gives={"dataset": "dataset"},
     ),
     Step(
-        "train", "trains the model, from scratch or from a pretrained one",
+        "train", "trains the model",
+        "trains the model, from scratch or from a pretrained one",
         "", "llmops.stages.train.stage:TrainStage",
         takes=("dataset",), consults=("brief",), gives={"model": "model"},
     ),
     Step(
-        "tune", "searches for better settings; the winner replaces the model only when it is better",
+        "tune", "searches for better settings",
+        "searches for better settings; the winner replaces the model only when it is better",
         "llmops.stages.tune.config:TuneSection", "llmops.stages.tune.stage:TuneStage",
         takes=("dataset", "model"), gives={"model": "model"}, optional=True,
     ),
     Step(
-        "compress", "makes candidates small enough to serve, measures each here, keeps the best",
+        "compress", "makes it small enough to serve",
+        "makes candidates small enough to serve, measures each here, keeps the best",
         "llmops.stages.compress.config:CompressSection", "llmops.stages.compress.stage:CompressStage",
         takes=("dataset", "model"), gives={"bundle": "bundle"},
     ),
     Step(
-        "deploy", "proves the bundle through the real server; what passes every gate becomes champion",
+        "deploy", "proves it through the real server",
+        "proves the bundle through the real server; what passes every gate becomes champion",
         "llmops.stages.deploy.config:DeploySection", "llmops.stages.deploy.stage:DeployStage",
         takes=("bundle", "dataset", "model"), gives={"proof": "proof"}, replaceable=True, gated=True,
     ),
     Step(
-        "feedback", "reads the traffic: quality, drift, corrections; says whether a retrain is due",
+        "feedback", "reads the traffic, finds drift",
+        "reads the traffic: quality, drift, corrections; says whether a retrain is due",
         "llmops.stages.feedback.config:FeedbackSection", "llmops.stages.feedback.stage:FeedbackStage",
         takes=("dataset", "bundle"), gives={"verdict": "verdict.json"}, replaceable=True,
     ),

@@ -94,11 +94,6 @@ def _multi_label_lists(folder: Path) -> None:
     (folder / "data.jsonl").write_text("\n".join(lines))
 
 
-def _multi_label_joined(folder: Path) -> None:
-    joined = [(text, f"{label}|class_{(number + 1) % 3}") for number, (text, label) in enumerate(rows(30, 3, seed=3))]
-    (folder / "data.csv").write_text(csv_text([*rows(60, 3), *joined]))
-
-
 def _broken_jsonl(folder: Path) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in rows(20)]
     lines[3] = lines[3][:-5]
@@ -180,8 +175,8 @@ CASES = [
     Case("group column missing", good, ("no column `customer`",), prepare=split(by="group", group="customer")),
     Case("time column missing", good, ("no column `when`",), prepare=split(by="time", time="when")),
     Case("time unparsable", put(TIMES), ("last Tuesday", "ISO"), prepare=split(by="time", time="sent_at")),
-    Case("labels as lists", _multi_label_lists, ("multi-label", "list"), prepare={"sources": ["data.jsonl"]}),
-    Case("labels joined", _multi_label_joined, ("multi-label", "join labels with `|`")),
+    Case("labels as lists", _multi_label_lists, ("list of labels", "labels: many"),
+         prepare={"sources": ["data.jsonl"]}),
     Case("synonyms missing", good, ("no file", "words.csv"),
          prepare={"steps": [{"split": {}}, {"augment": {"synonyms": "words.csv"}}]}),
     Case("told delimiter is wrong", good, ("no column `text`", "text,label"),

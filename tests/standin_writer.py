@@ -20,16 +20,15 @@ import uvicorn
 
 from llmops.bundle.format import Manifest
 from llmops.bundle.predictor import Predictor
-from llmops.serving.app import make_app
 from llmops.serving.config import ServeSection
-from llmops.serving.server import bind, make_service, open_log
+from llmops.serving.server import bind, configured, make_service, open_log
 from llmops.serving.swap import Holder, Loaded
 from llmops.serving.writing import WritingService
 
 END, BEGIN = 0, 1
 SAYING = "hello there, how are you today? i am very well, thank you. the parcel is on its way to you.\n"
 ALPHABET = "".join(
-    sorted(set(SAYING) | set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.?!:\n'-<>"))
+    sorted(set(SAYING) | set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,.?!:\n'-<>{}[]\"_/\\"))
 )
 ACCENTED = "é"
 """A character of two tokens, as byte-level tokenizers have them: its bytes are tokens of their own."""
@@ -43,14 +42,17 @@ class ParrotCodec:
     end_tokens = frozenset({END})
     vocabulary = VOCABULARY
     chats = True
+    call_marks = ("<tool_call>", "</tool_call>")
+    added: Mapping[str, int] = {}
 
     def __init__(self, context: int = 200) -> None:
         self.context = context
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
         if any(message["role"] == "system" for message in messages[1:]):
             raise ValueError("a system message comes first")
-        lines = [f"{message['role']}: {message['content']}\n" for message in messages]
+        lines = [f"tool: {tool['function']['name']}\n" for tool in tools]
+        lines += [f"{message['role']}: {message['content']}\n" for message in messages]
         return [BEGIN, *self._tokens("".join(lines) + "assistant: ")]
 
     def prompt(self, text: str) -> list[int]:
@@ -71,6 +73,13 @@ class ParrotCodec:
     def text(self, tokens: Sequence[int]) -> str:
         writer = self.writer()
         return "".join([writer.push(token) for token in tokens]) + writer.end()
+
+    def letters(self, text: str) -> list[int]:
+        return self._tokens(text)
+
+    def token_bytes(self) -> list[bytes]:
+        halves = [ACCENTED.encode()[:1], ACCENTED.encode()[1:]]
+        return [b"", b"", *(letter.encode() for letter in ALPHABET), *halves]
 
     def piece(self, token: int) -> str:
         special = {END: "<end>", BEGIN: "<begin>", VOCABULARY - 2: "\\xc3", VOCABULARY - 1: "\\xa9"}
@@ -206,10 +215,7 @@ def answering(folder: Path, model: Loaded, **settings: Any) -> Iterator[Running]
     traffic = folder / "traffic.db"
     with bind("127.0.0.1", 0) as listener:
         service = make_service(Holder(model), section, open_log(traffic, section), name="parrot")
-        config = uvicorn.Config(
-            make_app(service), http="httptools", ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=10
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configured(service))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -25,7 +25,7 @@ def storm(port: int, requests: range, workers: int = 8) -> dict[str, int]:
         kind = dice.random()
         if kind < 0.2:
             data = dice.choice(
-                [b"", b"{", json.dumps({**body, "n": 3}).encode(), json.dumps({**body, "stop": 5}).encode()]
+                [b"", b"{", json.dumps({**body, "n": 30}).encode(), json.dumps({**body, "stop": 5}).encode()]
             )
             status = Caller(port).raw("POST", CHAT, data)[0]
             assert status == 400

@@ -387,6 +387,19 @@ def test_the_codec_answers_one_like_many(world: World, opened: Opened) -> None:
     assert set(AnsweringRequest(question="x").plain()) == {"question", "top", "phrase"}
 
 
+def test_a_withheld_answer_tells_what_it_would_have_been_and_why(opened: Opened) -> None:
+    codec = AnsweringCodec(opened.folder)
+    codec.settings = codec.settings.model_copy(update={"threshold": 0.999999})
+    request = AnsweringRequest(question="zebra", phrase=False)
+    [said] = [one.plain() for one in codec.decode(opened.runtime.run(codec.encode([request])), [request])]
+    words = {entry.id: entry.text for entry in codec.index.entries}
+    assert (said["answer"], said["abstained"]) == (None, True)
+    assert said["withheld"]["answer"] == words[said["entry"]]
+    assert said["withheld"]["probability"] == said["confidence"]
+    assert said["withheld"]["why"].startswith("less sure (")
+    assert opened.answer(AnsweringRequest(question="parcel courier van", phrase=False))[0].plain()["withheld"] is None
+
+
 def test_bad_requests_are_refused() -> None:
     for body in ({"question": "  "}, {"question": 3}, {"question": "x", "top": 0}, {"question": "x", "top": 11}):
         with pytest.raises(ValueError):
@@ -482,6 +495,10 @@ def test_corrections_and_praise_become_rows() -> None:
     assert row(rating=-1) is None
     assert row() is None
     assert row(rating=1, abstained=True) is None
+    kept_back = {"answer": None, "withheld": {"answer": "By van."}, "entry": "e1", "source": "p1"}
+    assert row(correction="By van.", abstained=True, response=kept_back) == ("By van.", "p1")
+    assert row(correction="e1", abstained=True, response=kept_back) == ("By van.", "p1")
+    assert row(rating=1, abstained=True, response=kept_back) is None, "liked for its silence"
     assert row(rating=1, response=None) is None
     assert row(correction="By bike.", request=None) is None
     assert row(correction="By bike.", response=None) == ("By bike.", None)

@@ -29,7 +29,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("chat"), Parrot(slots=3)) as server:
+    with served(tmp_path_factory.mktemp("chat"), Parrot(slots=3), queue=14) as server:
         yield server
 
 
@@ -267,19 +267,19 @@ BAD = [
     ("messages are text", CHAT, {"messages": "hello"}, "invalid_value", "messages"),
     ("a message is text", CHAT, {"messages": ["hello"]}, "invalid_value", "messages[0]"),
     ("a role of nobody", CHAT, {"messages": [{"role": "bot", "content": "x"}]}, "invalid_value", "messages[0].role"),
-    ("a tool speaks", CHAT, {"messages": [{"role": "tool", "content": "x"}]}, "invalid_value", "messages[0].role"),
     ("no content", CHAT, {"messages": [{"role": "user"}]}, "invalid_value", "messages[0].content"),
     ("an image", CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
      "invalid_value", "messages[0].content[0]"),
-    ("tool calls", CHAT, {"messages": [*HELLO, {"role": "assistant", "content": "x", "tool_calls": [{}]}]},
-     "unsupported_parameter", "messages[1].tool_calls"),
     ("what the template refuses", CHAT, {"messages": [*HELLO, {"role": "system", "content": "x"}]}, "invalid_value",
      "messages"),
-    ("n", CHAT, {"messages": HELLO, "n": 2}, "unsupported_parameter", "n"),
-    ("tools", CHAT, {"messages": HELLO, "tools": [{"type": "function"}]}, "unsupported_parameter", "tools"),
-    ("a response format", CHAT, {"messages": HELLO, "response_format": {"type": "json_object"}},
-     "unsupported_parameter", "response_format"),
-    ("logit bias", CHAT, {"messages": HELLO, "logit_bias": {"5": 1}}, "unsupported_parameter", "logit_bias"),
+    ("no answer", CHAT, {"messages": HELLO, "n": 0}, "invalid_value", "n"),
+    ("17 answers", CHAT, {"messages": HELLO, "n": 17}, "invalid_value", "n"),
+    ("more answers than may wait", CHAT, {"messages": HELLO, "n": 15}, "invalid_value", "n"),
+    ("a bias of 101", CHAT, {"messages": HELLO, "logit_bias": {"5": 101}}, "invalid_value", "logit_bias.5"),
+    ("a bias of a word", CHAT, {"messages": HELLO, "logit_bias": {"hello": 1}}, "invalid_value", "logit_bias"),
+    ("a bias of a token of nobody", CHAT, {"messages": HELLO, "logit_bias": {"5000": 1}}, "invalid_value",
+     "logit_bias"),
+    ("a bias in words", CHAT, {"messages": HELLO, "logit_bias": {"5": "much"}}, "invalid_value", "logit_bias.5"),
     ("a penalty", CHAT, {"messages": HELLO, "presence_penalty": 0.5}, "unsupported_parameter", "presence_penalty"),
     ("a typing error", CHAT, {"messages": HELLO, "temprature": 0}, "unknown_parameter", "temprature"),
     ("temperature 3", CHAT, {"messages": HELLO, "temperature": 3}, "invalid_value", "temperature"),
@@ -345,9 +345,9 @@ def test_the_client_raises_what_belongs_to_a_refusal(client: OpenAI) -> None:
     assert caught.value.code == "context_length_exceeded"
     assert "200 tokens" in str(caught.value)
     assert "419 of them" in str(caught.value)
-    with pytest.raises(openai.BadRequestError, match="`n` would change the answer") as caught:
-        client.chat.completions.create(model="m", messages=HELLO, n=2)
-    assert (caught.value.param, caught.value.type) == ("n", "invalid_request_error")
+    with pytest.raises(openai.BadRequestError, match="`presence_penalty` would change the answer") as caught:
+        client.chat.completions.create(model="m", messages=HELLO, presence_penalty=1)
+    assert (caught.value.param, caught.value.type) == ("presence_penalty", "invalid_request_error")
 
 
 def test_wrong_methods_and_addresses(call: Caller) -> None:

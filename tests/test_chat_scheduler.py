@@ -16,8 +16,9 @@ from llmops.bundle.sampling import Sampler, nucleus
 from llmops.serving.batcher import Closing, QueueFull
 from llmops.serving.logprobs import named
 from llmops.serving.metrics import WritingMetrics
-from llmops.serving.scheduler import Ask, Piece, Scheduler, Stream
+from llmops.serving.scheduler import Scheduler
 from llmops.serving.stops import StopText
+from llmops.serving.stream import Ask, Piece, Stream
 from tests.standin_writer import ACCENTED, END, Parrot, ParrotCodec, Writer, alone
 
 CODEC = ParrotCodec()
@@ -163,7 +164,7 @@ def test_who_hangs_up_frees_the_slot_for_the_next() -> None:
             assert (scheduler.active(), scheduler.waiting()) == (1, 1)
             scheduler.cancel(first)
             assert (await read(second))[0] == " are "
-            assert first._pieces.qsize() < 180  # it was not written to its end
+            assert first.box.qsize() < 180  # it was not written to its end
 
     play(story)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,26 @@ def test_decodes_with_temperature_and_alternatives(codec: TextCodec) -> None:
 
 def test_abstains_below_the_threshold_and_names_its_best_guess(codec: TextCodec) -> None:
     [answer] = codec.decode([np.array([[1.0, 0.0, 0.5]], np.float32)], ask("x"))
-    assert answer.abstained
-    assert answer.label is None
-    assert answer.best == "card"
+    said = answer.plain()
+    assert (said["label"], said["best"], said["abstained"]) == (None, "card", True)
+    assert said["withheld"] == {
+        "answer": "card", "probability": said["probability"], "why": "less sure (0.42) than the threshold (0.60)",
+    }  # fmt: skip
+
+
+def test_an_answer_that_is_given_withholds_nothing(codec: TextCodec) -> None:
+    [answer] = codec.decode([np.array([[9.0, 0.0, 0.5]], np.float32)], ask("x"))
+    assert (answer.plain()["withheld"], answer.plain()["abstained"]) == (None, False)
+
+
+def test_why_names_the_measure_and_digits_that_tell_apart(tmp_path: Path) -> None:
+    bundle = standin.make_bundle(tmp_path / "bundle", threshold=5.1)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["settings"]["detector"] = "energy"
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    [far, near] = TextCodec(bundle).decode([np.array([[1.0, -90, -90], [5.0996, -90, -90]], np.float32)], ask("x", "y"))
+    assert far.withheld is not None and far.withheld.why == "less sure (energy 1.00) than the threshold (5.10)"
+    assert near.withheld is not None and near.withheld.why == "less sure (energy 5.0996) than the threshold (5.1000)"
 
 
 def test_huge_logits_stay_numbers(codec: TextCodec) -> None:

@@ -22,7 +22,7 @@ from llmops.fields.rows import read_split
 from llmops.loop import LOOP, Step, load, stage
 from llmops.project import Project, open_project, sections_in
 from llmops.tasks import TASKS, find
-from tests import tiny, tiny_answering, tiny_chat, tiny_table
+from tests import tiny, tiny_answering, tiny_chat, tiny_labels, tiny_table
 from tests.rooms import FakeRoom
 from tests.test_loop import llmops
 
@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "text-classification": tiny.project,
+    "text-classification, several labels": tiny_labels.project,
     "text-generation": tiny_chat.project,
     "answering": tiny_answering.project,
     "tabular": tiny_table.project,

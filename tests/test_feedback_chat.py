@@ -363,7 +363,7 @@ def test_import_of_preferences(desk: Desk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "rows", "told", "where"),
     [
-        ("a.jsonl", [CHATS[0], {"messages": [user("one")]}], "ends with the user's message", "a.jsonl:2"),
+        ("a.jsonl", [CHATS[0], {"messages": [user("one")]}], "no answer follows the user's words", "a.jsonl:2"),
         ("b.jsonl", [{"name": "Anna"}], "no known shape of a conversation (columns: name)", "b.jsonl:1"),
         ("c.jsonl", [{"id": "x", "rating": 1}], "the traffic log knows none of the 1 ids", "c.jsonl:1"),
     ],

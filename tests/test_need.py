@@ -299,7 +299,7 @@ def test_baseline_learns_scripts_without_spaces() -> None:
     rows = [{"text": "".join(dice.sample(words, 5)), "label": label} for words, label in [(good, "+"), (bad, "-")] * 60]
     assert writes_without_spaces([row["text"] for row in rows])
     assert not writes_without_spaces(["where is my parcel"])
-    found = score_rows(rows[:80], {"test": rows[80:], "none": []}, "accuracy", None)
+    found = score_rows(rows[:80], {"test": rows[80:], "none": []}, "accuracy", ["+", "-"])
     assert found["none"] is None
     assert found["test"] is not None
     assert found["test"] > 0.85
@@ -308,9 +308,9 @@ def test_baseline_learns_scripts_without_spaces() -> None:
 def test_baseline_leaves_the_outside_label_out() -> None:
     rows = [{"text": word, "label": label} for word, label in [("parcel van", "a"), ("card money", "b")] * 20]
     strange = [{"text": "moon song", "label": "outside"}] * 40
-    assert score_rows(rows + strange, {"test": rows + strange}, "accuracy", "outside")["test"] == 1.0
+    assert score_rows(rows + strange, {"test": rows + strange}, "accuracy", ["a", "b"])["test"] == 1.0
     with pytest.raises(DataError, match="fewer than two classes"):
-        score_rows(rows[::2] + strange, {}, "accuracy", "outside")
+        score_rows(rows[::2] + strange, {}, "accuracy", ["a", "b"])
 
 
 @pytest.mark.prove
@@ -320,6 +320,7 @@ def test_baseline_on_banking77_is_where_the_literature_has_it() -> None:
     for split in ("train", "test"):
         with (BANKING / f"{split}.csv").open(encoding="utf-8", newline="") as stream:
             splits[split] = [{"text": text, "label": label} for text, label in list(csv.reader(stream))[1:]]
-    found = score_rows(splits["train"], {"test": splits["test"]}, "accuracy", None)["test"]
+    labels = sorted({row["label"] for row in splits["train"]})
+    found = score_rows(splits["train"], {"test": splits["test"]}, "accuracy", labels)["test"]
     assert found is not None
     assert 0.88 < found < 0.92

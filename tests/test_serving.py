@@ -203,7 +203,7 @@ def figures(call: Caller) -> dict[str, float]:
 
 
 def test_the_page_comes_with_a_strict_policy_and_nothing_from_elsewhere(call: Caller) -> None:
-    for path in ("/", "/page.js", "/base.js", "/shared.js", "/page.css", "/icon.svg"):
+    for path in ("/", "/several.js", "/page.js", "/base.js", "/shared.js", "/page.css", "/icon.svg"):
         status, headers, body = call.raw("GET", path)
         assert status == 200
         policy = headers["content-security-policy"]

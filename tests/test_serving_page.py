@@ -13,6 +13,7 @@ from llmops.bundle.format import Manifest
 from llmops.bundle.predictor import Predictor
 from llmops.serving.swap import Loaded
 from llmops.tasks.answering.codec import AnsweringRequest, AnsweringResponse, FoundEntry
+from llmops.tasks.withheld import Withheld, less_sure
 from tests import standin, webdriver
 from tests.standin_writer import answering
 from tests.webdriver import Browser
@@ -88,6 +89,24 @@ def test_a_right_answer_is_noted(page: Browser, tmp_path: Path) -> None:
     assert corrections(tmp_path) == [("card", 1, None)]
 
 
+def test_a_withheld_answer_shows_what_it_would_have_been_and_why(page: Browser, tmp_path: Path) -> None:
+    page.press(f"the weather is nice{ENTER}")
+    page.wait("#kind", "abstains")
+    assert page.text("#label") == "card"
+    assert page.text("#withheld") == "Kept back: less sure (0.33) than the threshold (0.50)."
+    assert page.text("#question") == "Would that be right?"
+    assert page.text("#history .got") == "abstains (card?)"
+    page.click("#right")
+    page.wait("#thanks", "noted as right")
+    standin.wait_until(lambda: corrections(tmp_path), 5)
+    assert corrections(tmp_path) == [("the weather is nice", 1, "card")], "the label that it would have said is right"
+    page.click("#text")
+    page.press(f" parcel{ENTER}")
+    page.wait("#kind", "The model says")
+    assert page.run("return document.getElementById('withheld').textContent") == ""
+    assert page.text("#question") == "Is that right?"
+
+
 def test_markup_stays_text(page: Browser) -> None:
     page.press(f"{EVIL}{ENTER}")
     page.wait("#kind", "isn't sure")
@@ -146,10 +165,11 @@ class WordCodec:
             FoundEntry(entry=f"e{place}", text=self.entries[place], source=f"faq.md:{place}", score=scores[place] / 9)
             for place in order
         ]
-        sure = scores[order[0]] > 0
+        sure, best = scores[order[0]] > 0, found[0]
+        withheld = None if sure else Withheld(answer=best.text, probability=0.1, why=less_sure(0.1, 0.5))
         return AnsweringResponse(
-            answer=found[0].text if sure else None, entry=found[0].entry, source=found[0].source, score=found[0].score,
-            confidence=0.9 if sure else 0.1, abstained=not sure, alternatives=found[1:],
+            answer=best.text if sure else None, withheld=withheld, entry=best.entry, source=best.source,
+            score=best.score, confidence=0.9 if sure else 0.1, alternatives=found[1:],
         )  # fmt: skip
 
 
@@ -174,7 +194,13 @@ def test_a_model_that_finds_answers_shows_them_with_their_source(tmp_path: Path)
         assert browser.run("return document.documentElement.scrollWidth") <= 360
         browser.run("document.getElementById('text').value = ''; document.getElementById('text').focus()")
         browser.press(f"nothing known{ENTER}")
-        browser.wait("#label", "Nothing fits")
-        assert "isn't sure" in browser.text("#kind")
+        browser.wait("#kind", "abstains")
+        assert browser.text("#label") == "Your parcel comes on Monday.", "what it would have said"
+        assert browser.text("#withheld") == "Kept back: less sure (0.10) than the threshold (0.50)."
+        assert "abstains" in browser.text("#history li:first-child .got")
+        browser.click("#right")
+        browser.wait("#thanks", "noted as right")
+        standin.wait_until(lambda: len(corrections(tmp_path)) == 2, 5)
+        assert corrections(tmp_path)[1] == ("nothing known", 1, "Your parcel comes on Monday.")
         assert browser.run("return document.images.length") == 0
         assert not browser.complaints()

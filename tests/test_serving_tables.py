@@ -24,6 +24,7 @@ from llmops.project import open_project
 from llmops.registry import store as registry
 from llmops.tasks.tabular.codec import TabularCodec
 from tests import standin, tiny_table, webdriver
+from tests.interface import Interface
 from tests.standin import Caller
 from tests.test_loop import llmops
 from tests.webdriver import Browser
@@ -137,6 +138,18 @@ def test_the_model_tells_its_form(call: Caller) -> None:
     assert fields["seen"]["format"] == "date"
     examples = {name: field["examples"][0] for name, field in fields.items() if field.get("examples")}
     assert answered(call, examples)["unseen"] == []
+
+
+@pytest.mark.parametrize(("change", "good"), [
+    (lambda row: row, True), (lambda row: [row, row], True), (lambda row: {"rows": [row]}, True),
+    (lambda row: {**row, "reasons": 2, "account": "A7", "left": "yes"}, True),
+    (lambda row: {**row, "spent": None}, True), (lambda row: {**row, "strange": 1}, False), (lambda row: {**row, "spent": [1]}, False), (lambda row: [], False),
+    (lambda row: {"rows": []}, False), (lambda row: {"rows": [row], "plan": "basic"}, False),
+    (lambda row: {**row, "reasons": "many"}, False), (lambda row: "a row", False),
+])  # fmt: skip
+def test_the_description_of_the_interface_is_true(shop: Shop, change: Any, good: bool) -> None:
+    told = Interface(shop.port)
+    told.agrees("/v1/predict", change(told.example("/v1/predict")), good)
 
 
 def test_one_row(call: Caller) -> None:

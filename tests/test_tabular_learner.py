@@ -19,6 +19,7 @@ import pytest
 from llmops.core.artifact import tree_digest
 from llmops.core.errors import DataError, LlmopsError
 from llmops.fields.rows import Columned
+from llmops.tasks.ranking import roc_auc
 from llmops.tasks.tabular import folds as folding
 from llmops.tasks.tabular.arrays import Arrays
 from llmops.tasks.tabular.baseline import score_dataset
@@ -27,7 +28,6 @@ from llmops.tasks.tabular.config import TabularSection, TabularTrainSection
 from llmops.tasks.tabular.encoder import TabularEncoder
 from llmops.tasks.tabular.folds import folds_of
 from llmops.tasks.tabular.learner import TabularLearner
-from llmops.tasks.tabular.metrics import roc_auc
 from llmops.tasks.tabular.probe import probe
 from tests.rooms import FORESEEN, FakeRoom
 

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from llmops.tasks import ranking
+from llmops.tasks.bootstrap import bootstrap
 from llmops.tasks.tabular import metrics
 
 Floats = np.ndarray[Any, Any]
@@ -70,7 +72,7 @@ def test_the_mean_of_many_areas_is_scikit_learns_one_against_the_rest() -> None:
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 3, 300)
     said = rng.dirichlet(np.ones(3), 300)
-    assert metrics.macro_auc(truth, said) == pytest.approx(sk.roc_auc_score(truth, said, multi_class="ovr"), abs=1e-12)
+    assert ranking.macro_auc(truth, said) == pytest.approx(sk.roc_auc_score(truth, said, multi_class="ovr"), abs=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -97,7 +99,7 @@ def test_the_area_is_the_share_of_pairs_in_order(cells: list[tuple[bool, int, in
     ]  # fmt: skip
     total = sum(w for w, _ in pairs)
     wanted = sum(w * won for w, won in pairs) / total if total else 0.5
-    assert metrics.roc_auc(event, score.astype(float), weight) == pytest.approx(wanted)
+    assert ranking.roc_auc(event, score.astype(float), weight) == pytest.approx(wanted)
 
 
 def test_rows_of_a_class_that_training_lacks_count_as_wrong() -> None:
@@ -145,7 +147,7 @@ def test_the_area_of_delong_covers_the_true_one() -> None:
     rng, true, inside = np.random.default_rng(0), 0.7602499, 0
     for _ in range(400):
         event = np.arange(200) < 40
-        low, high = metrics.auc_interval(event, rng.normal(size=200) + event)
+        low, high = ranking.auc_interval(event, rng.normal(size=200) + event)
         inside += low <= true <= high
     assert 0.92 <= inside / 400 <= 0.98
 
@@ -154,17 +156,17 @@ def test_the_area_of_delong_is_its_own_formula() -> None:
     event, score, _ = sample(9, rows=80)
     pairs = (score[event][:, None] > score[~event]) + 0.5 * (score[event][:, None] == score[~event])
     variance = pairs.mean(1).var(ddof=1) / event.sum() + pairs.mean(0).var(ddof=1) / (~event).sum()
-    low, high = metrics.auc_interval(event, score)
+    low, high = ranking.auc_interval(event, score)
     assert (low + high) / 2 == pytest.approx(sk.roc_auc_score(event, score))
     assert (high - low) / 2 == pytest.approx(1.959964 * variance**0.5)
-    assert metrics.auc_interval(np.zeros(3, bool), np.arange(3.0)) == (0.0, 1.0)
+    assert ranking.auc_interval(np.zeros(3, bool), np.arange(3.0)) == (0.0, 1.0)
 
 
 def test_the_bootstrap_covers_the_true_mean() -> None:
     rng, inside = np.random.default_rng(1), 0
     for _ in range(100):
         drawn = rng.exponential(size=150)
-        low, high = metrics.bootstrap(lambda places, drawn=drawn: float(drawn[places].mean()), 150)
+        low, high = bootstrap(lambda places, drawn=drawn: float(drawn[places].mean()), 150)
         inside += low <= 1.0 <= high
     assert inside >= 85
 
@@ -180,8 +182,8 @@ def test_calibration_error_is_0_for_honest_and_large_for_shifted_scores() -> Non
 
 def test_curves_begin_and_end_where_they_must() -> None:
     event, score, _ = sample(6)
-    roc, trade, reliability = metrics.curves(event, score)
+    roc, trade = ranking.curves(event, score)
     assert roc.lines["model"][0] == (0.0, 0.0) and roc.lines["model"][-1] == (1.0, 1.0)
     assert trade.lines["model"][-1] == (1.0, pytest.approx(event.mean()))
-    assert len(reliability.lines["model"]) == 10
-    assert metrics.curves(np.zeros(4, bool), np.arange(4.0)) == []
+    assert len(metrics.reliability(event, score).lines["model"]) == 10
+    assert ranking.curves(np.zeros(4, bool), np.arange(4.0)) == []

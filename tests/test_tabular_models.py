@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from llmops.tasks.ranking import roc_auc
 from llmops.tasks.tabular import forest, trees
 from llmops.tasks.tabular.arrays import Arrays
 from llmops.tasks.tabular.blend import chosen_weights, loss
@@ -18,7 +19,6 @@ from llmops.tasks.tabular.config import ForestSection, LinearSection, TreesSecti
 from llmops.tasks.tabular.fitted import Blend, TreesFitted, rebuilt
 from llmops.tasks.tabular.forest import fit_forest
 from llmops.tasks.tabular.linear import chosen_strength, fit_linear
-from llmops.tasks.tabular.metrics import roc_auc
 from llmops.tasks.tabular.trees import below, fit_trees
 
 Floats = np.ndarray[Any, Any]

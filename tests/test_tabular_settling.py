@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from llmops.core.accept import CostsSection
+from llmops.tasks.ranking import roc_auc
 from llmops.tasks.tabular.calibration import apply, fit_calibration
-from llmops.tasks.tabular.metrics import calibration_error, log_loss, roc_auc
+from llmops.tasks.tabular.metrics import calibration_error, log_loss
 from llmops.tasks.tabular.quality import decided, figures, unsettled
 from llmops.tasks.tabular.settle import expected_cost, fit_interval, interval, settle, threshold
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,31 @@ BLOCK = 512
 class Sampler:
     """Draws tokens with a random state of its own, so that an answer does not depend on its neighbours."""
 
-    def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
+    def __init__(
+        self,
+        temperature: float,
+        top_p: float,
+        seed: int | None,
+        choice: int = 0,
+        bias: Mapping[int, float] | None = None,
+    ) -> None:
         """`temperature` 0 takes the likeliest token; `top_p` is the share of the probability that is drawn from
-        (nucleus sampling, Holtzman et al. 2020); equal seeds give equal draws."""
+        (nucleus sampling, Holtzman et al. 2020); equal seeds give equal draws, another `choice` other ones. `bias` is
+        added to the logits of these tokens."""
         self.temperature, self.top_p = temperature, top_p
-        self._random = np.random.default_rng(None if seed is None else seed % SEEDS)
+        drawn_by = None if seed is None else [seed % SEEDS, choice] if choice else seed % SEEDS
+        self._random = np.random.default_rng(drawn_by)
+        self._biased = np.fromiter(bias or (), np.int64)
+        self._bias = np.fromiter((bias or {}).values(), np.float32)
 
-    def choose(self, logits: Logits) -> int:
-        """A token by its logits, float32 [vocabulary]. Of equal logits the smaller id is the likeliest."""
+    def choose(self, logits: Logits, allowed: Logits | None = None) -> int:
+        """A token by its logits, float32 [vocabulary], of the `allowed` ones (bool [vocabulary], at least one; None:
+        all). Of equal logits the smaller id is the likeliest."""
+        if len(self._biased):
+            logits = logits.copy()
+            logits[self._biased] += self._bias
+        if allowed is not None:
+            logits = np.where(allowed, logits, np.float32(-np.inf))
         if self.temperature <= 0:
             return int(logits.argmax())
         weights = np.exp((logits - logits.max()) / np.float32(self.temperature))

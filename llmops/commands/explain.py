@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,6 +29,8 @@ def explain_key(key: str, task: str | None = None) -> str:
     or of the one called `task`. Raises UsageError for a key that does not exist, or a task that does not."""
     if task is not None and task not in TASKS:
         raise UsageError(f"there is no task `{task}`", do=f"take one of: {', '.join(TASKS)}")
+    if not key and task is None:
+        return _top({name: config_class(find(name)) for name in TASKS})
     found: dict[str, str] = {}
     trouble: UsageError | None = None
     for name in TASKS if task is None else [task]:
@@ -56,7 +60,7 @@ def _explain(key: str, cls: type[BaseModel]) -> str:
                 raise UsageError(
                     f"`{'.'.join(walked)}` holds no further settings", do=f"llmops explain {'.'.join(walked)}"
                 )
-            return _field(".".join(walked), field, full=True)
+            return _field(".".join(walked), field)
         cls = inner[-1]
     return _block(key, cls)
 
@@ -68,21 +72,48 @@ def _unknown(key: str, part: str, walked: list[str], cls: type[BaseModel]) -> Us
     return UsageError(f"`{key}` is not a setting: {place} has no `{part}`", do=do)
 
 
-def _block(key: str, cls: type[BaseModel]) -> str:
-    lines = [key or "a config", *(f"  {line}" for line in (inspect.getdoc(cls) or "").splitlines())]
-    for name, field in cls.model_fields.items():
-        lines += ["", _field(name, field, full=False)]
+def _top(classes: Mapping[str, type[BaseModel]]) -> str:
+    """A whole config; where the tasks' blocks differ, a line for each task's."""
+    cls = next(iter(classes.values()))
+    lines = _heading("", cls)
+    for name in cls.model_fields:
+        fields = {task: other.model_fields[name] for task, other in classes.items()}
+        told, *others = dict.fromkeys(_field(name, field) for field in fields.values())
+        if others:
+            words = [f"    {task}: {_said(field)}" for task, field in fields.items()]
+            told = "\n".join([told.partition("\n")[0], *words])
+        lines += ["", told]
+    lines += ["", "more of a block or a setting: llmops explain prepare, llmops explain train.epochs"]
     return "\n".join(lines)
 
 
-def _field(name: str, field: FieldInfo, full: bool) -> str:
+def _block(key: str, cls: type[BaseModel]) -> str:
+    lines = _heading(key, cls)
+    for name, field in cls.model_fields.items():
+        lines += ["", _field(name, field)]
+    return "\n".join(lines)
+
+
+def _heading(key: str, cls: type[BaseModel]) -> list[str]:
+    return [key or "a config", *(f"  {line}" for line in (inspect.getdoc(cls) or "").splitlines())]
+
+
+def _field(name: str, field: FieldInfo) -> str:
+    """A setting or a block: what it may hold, its default, what it is for."""
+    block = bool(sections_in(field.annotation))
+    shape = "a block" if block else f"{_kind(field.annotation)}{_bounds(field.metadata)}, default {_default(field)}"
+    words = _said(field)
+    said = words[:1].upper() + words[1:]
+    return f"{name}: {shape}\n" + "\n".join(f"    {line.strip()}" for line in said.splitlines())
+
+
+def _said(field: FieldInfo) -> str:
+    """What a field is for: its own words, else the first of those of the block that it holds."""
     inner = sections_in(field.annotation)
-    kind = "a block" if inner else _kind(field.annotation)
-    bounds = _bounds(field.metadata)
-    default = "" if inner else f", default {_default(field)}"
-    said = "\n".join(f"    {line.strip()}" for line in (field.description or "").splitlines())
-    more = f"\n    see: llmops explain ...{name}" if inner and full else ""
-    return f"{name}: {kind}{bounds}{default}\n{said}{more}"
+    if field.description or not inner:
+        return field.description or ""
+    words = (inspect.getdoc(inner[-1]) or "").partition("\n\n")[0]
+    return re.sub(r"^`\w+:` ", "", words)
 
 
 def _kind(annotation: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from llmops.commands.grid import draw
 from llmops.core.artifact import write_whole
 from llmops.core.report import Curve, Report, cell
 from llmops.core.run import RunFolder
@@ -16,7 +17,7 @@ from llmops.loop import LOOP
 
 INK, FAINT = "#1d2733", "#c9d1da"
 SHOWN = (
-    "accuracy", "f1_macro", "loss", "perplexity", "bits_per_byte", "reward_accuracy", "chrf", "recall_at_1",
+    "accuracy", "f1_macro", "roc_auc", "average_precision", "recall", "loss", "perplexity", "bits_per_byte", "reward_accuracy", "chrf", "recall_at_1",
     "recall_at_5", "mrr", "above_baseline", "parity", "tokens_per_s", "latency_p95_ms", "size_mb",
 )  # fmt: skip
 """Figures of deploy that stand at the top, where the task has them."""
@@ -44,8 +45,8 @@ def _stages(run: RunFolder) -> list[dict[str, Any]]:
     for row in LOOP:
         report, sealed = run.report(row.name), run.sealed(row.name)
         if report is not None and sealed is not None:
-            plots = _plots(report)
-            stages.append({"name": row.name, "does": row.does, "report": report, "sealed": sealed, "plots": plots})
+            drawn = {"plots": _plots(report), "grids": [(grid.title, Markup(draw(grid))) for grid in report.grids]}
+            stages.append({"name": row.name, "does": row.does, "report": report, "sealed": sealed, **drawn})
     return stages
 
 

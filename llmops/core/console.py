@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.core.errors import LlmopsError
+from llmops.core.layout import laid_out
 from llmops.core.report import Number, Passage, Table, cell
 
 if TYPE_CHECKING:
@@ -60,19 +61,27 @@ class Console:
         self.rich.print(f"warning: {line}", style="yellow", markup=False)
 
     def table(self, table: Table, columns: int | None = None) -> None:
-        """A table for the person who watches, at most `columns` columns of it."""
+        """A table for the person who watches, at most `columns` columns of it. What is too wide for the terminal goes
+        on below."""
         if self.quiet:
             return
         from rich import box
         from rich.table import Table as RichTable
+        from rich.text import Text
 
-        shown = RichTable(title=table.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, name in enumerate(table.columns[:columns]):
-            numeric = bool(table.rows) and all(isinstance(row[index], int | float | None) for row in table.rows)
-            shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
-        for row in table.rows:
-            shown.add_row(*(_plain(value) for value in row[:columns]))
-        self.rich.print(shown, soft_wrap=False)
+        told = Table(table.title, table.columns[:columns], [row[:columns] for row in table.rows])
+        for number, part in enumerate(laid_out(told, self.rich.width)):
+            if title := "(more columns)" if number else told.title:
+                self.rich.print(Text(title, style="italic"))
+            if not told.rows:
+                return
+            shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+            for column in part:
+                justify: Any = "right" if column.numeric else "left"
+                shown.add_column(column.heading, justify=justify, overflow="fold", width=column.width)
+            for row in told.rows:
+                shown.add_row(*(_plain(row[column.index]) for column in part))
+            self.rich.print(shown, soft_wrap=False)
 
     def passage(self, passage: Passage) -> None:
         """A text for the person who watches; its marked pieces are green."""

@@ -27,3 +27,17 @@ def auc_margin(area: float, events: int, others: int) -> float | None:
     both_events, both_others = area / (2 - area), 2 * area**2 / (1 + area)
     variance = area * (1 - area) + (events - 1) * (both_events - area**2) + (others - 1) * (both_others - area**2)
     return Z95 * math.sqrt(max(variance, 0.0) / (events * others))
+
+
+def f1_interval(right: int, answered: int, support: int) -> tuple[float, float]:
+    """95 % confidence interval of a class's F1, from its rows answered right, answered so, and truly so; (0, 1) without
+    any. F1 is 2 F* / (1 + F*) where F* is the share answered right of the rows that are of the class or answered as it
+    (Hand et al. 2021); the Wilson interval of that share is carried over (Lam et al. 2023, the indirect method)."""
+    either = answered + support - right
+    low, high = wilson(right / either if either else 0.0, either)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def told(value: float, low: float, high: float) -> str:
+    """A figure with its interval, for people."""
+    return f"{value:.3g} ({low:.3g} to {high:.3g})"

@@ -32,6 +32,18 @@ class Curve:
 
 
 @dataclass
+class Grid:
+    """A picture of counts for the run's page: `cells` [row, column], both called by `names`; what rows and columns are
+    is told by `rows` and `columns`. What lies on the diagonal is as it should be."""
+
+    title: str
+    rows: str
+    columns: str
+    names: list[str]
+    cells: list[list[int]]
+
+
+@dataclass
 class Passage:
     """A text for people, in pieces of which some are marked: the tokens a model is trained on, or an answer beside its
     question. The terminal colours what is marked, Markdown makes it bold."""
@@ -55,6 +67,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,6 +82,7 @@ class Report:
             "passages": [
                 Passage(p["title"], [(text, marked) for text, marked in p["pieces"]]) for p in plain.get("passages", [])
             ],
+            "grids": [Grid(**g) for g in plain.get("grids", [])],
         }
         return cls(**known)
 

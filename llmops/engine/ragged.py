@@ -14,7 +14,8 @@ from llmops.core.errors import DataError
 
 @dataclass(frozen=True)
 class Ragged:
-    """`tokens` int32 [total], `offsets` int64 [rows + 1], `labels` int64 [rows] (-1: no class)."""
+    """`tokens` int32 [total], `offsets` int64 [rows + 1], `labels` int64 [rows] (-1: no class), or where a row may have
+    several labels uint8 [rows, labels] (1: it has the label)."""
 
     tokens: np.ndarray
     offsets: np.ndarray
@@ -59,12 +60,13 @@ class Ragged:
             ) from problem
 
 
-def ragged(rows: Sequence[Sequence[int]], labels: Sequence[int]) -> Ragged:
-    """A Ragged from lists of token ids."""
+def ragged(rows: Sequence[Sequence[int]], labels: Sequence[int] | np.ndarray) -> Ragged:
+    """A Ragged from lists of token ids, and labels as numbers or as lines of 0 and 1."""
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     flat = np.fromiter((token for row in rows for token in row), np.int32, int(offsets[-1]))
-    return Ragged(flat, offsets, np.asarray(labels, np.int64))
+    numbers = np.asarray(labels)
+    return Ragged(flat, offsets, numbers.astype(np.int64 if numbers.ndim == 1 else np.uint8))
 
 
 def first_rows(data: Ragged, rows: int) -> Ragged:

@@ -60,6 +60,23 @@ def mix_shift(old: Sequence[str], new: Sequence[str], rng: np.random.Generator) 
     return against_chance(float(distance(counts)), distance(drawn))
 
 
+def share_shift(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]], rng: np.random.Generator) -> Shift:
+    """Rows that hold any number of names each: the largest change of the share of rows that hold one."""
+    rows = [*old, *new]
+    names = {name: place for place, name in enumerate(sorted({name for row in rows for name in row}))}
+    holds = np.zeros((len(rows), len(names)), np.float32)
+    for place, row in enumerate(rows):
+        holds[place, [names[name] for name in row]] = 1
+    total = holds.sum(axis=0)
+
+    def distance(of_old: Any) -> Any:
+        return np.abs(of_old / len(old) - (total - of_old) / len(new)).max(axis=-1)
+
+    order = np.arange(len(rows))
+    chance = np.array([distance(holds[rng.permutation(order)[: len(old)]].sum(axis=0)) for _ in range(ROUNDS)])
+    return against_chance(float(distance(holds[: len(old)].sum(axis=0))), chance)
+
+
 def value_shift(old: Floats, new: Floats, rng: np.random.Generator) -> Shift:
     """Kolmogorov-Smirnov distance between two samples of a number: the largest gap of their cumulative shares."""
     values = np.concatenate([old, new])

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from llmops.core.protocols import Rows, Task
+from llmops.core.protocols.task import CLASSED
 from llmops.fields.cleaning import clean
 from llmops.fields.config import CleanStep
+from llmops.fields.labelsets import tidy
 from llmops.fields.rows import Columned, Listed
 from llmops.records.twins import answer_of
 
@@ -19,18 +21,30 @@ def cleaned(task: Task, section: Any, rows: Rows, step: CleanStep) -> tuple[Rows
     """The rows cleaned, and which of them still say something."""
     if isinstance(rows, Columned):
         return _columns(task, section, rows, step)
-    classes = task.predicts(section) == "class"
+    classes = task.predicts(section) in CLASSED
     names = list(task.inputs(section))
     new, kept = [], []
     for row in rows:
         made = task.cleaned(row, lambda text: clean(text, step))
         if classes:
-            made = {**made, "label": clean(row["label"], CleanStep())}
+            made = {**made, "label": _label(row["label"])}
         answer = answer_of(made)
         told = any(str(made[name]).strip() for name in names)
         new.append(made)
         kept.append(told and (answer is None or bool(answer.strip("\0 \t\r\n"))))
     return Listed(new), np.array(kept, bool)
+
+
+def _label(label: Any) -> Any:
+    """A label, or each of a list, as models name it."""
+    return tidy(clean(one, CleanStep()) for one in label) if isinstance(label, list) else clean(label, CleanStep())
+
+
+def unlabelled(section: Any, rows: Rows) -> Mask:
+    """Rows without a label where that says nothing of them, since nobody looked (`empty: drop`)."""
+    if getattr(section, "empty", "keep") == "keep":
+        return np.zeros(len(rows), bool)
+    return np.array([not label for label in rows.values("label")], bool)
 
 
 def _columns(task: Task, section: Any, rows: Columned, step: CleanStep) -> tuple[Rows, Mask]:

@@ -1,5 +1,5 @@
 """Examples: the rows of all sources as the task understands them, and the schema check: what is bad is counted by
-reason, too much of it stops, and, where a row has one label, rows with several are refused."""
+reason, too much of it stops, and, where a row has one label, lists of them are refused."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Row, Rows, Task
 from llmops.fields.rows import Listed
 from llmops.records.config import SourceSection, as_source
+from llmops.records.joinedlabels import Joined, find_joined
 from llmops.records.readers import read
 from llmops.records.reading import EXCERPT, BadRow, Reading
 
-SEPARATORS = "|;"
 REASONS_TOLD = 8  # of a refusal; dropped.jsonl has the others
-CERTAIN_KINDS = 2  # different combinations of known labels, from which `a|b` is certain to mean two labels
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,13 @@ class SourceNote:
 
 @dataclass
 class Examples:
-    """`rows` are the task's examples, each with its "origin" and the extra columns that were asked for."""
+    """`rows` are the task's examples, each with its "origin" and the extra columns that were asked for; `joined` tells,
+    where a row has one label, that some look like several."""
 
     rows: Rows = field(default_factory=lambda: Listed([]))
     bad: list[BadRow] = field(default_factory=list)
     notes: list[SourceNote] = field(default_factory=list)
+    joined: Joined | None = None
 
     @property
     def read(self) -> int:
@@ -70,8 +71,8 @@ def load_examples(
     Rows need the columns that the task names; a task that names none recognises each row by its shape, and rows of a
     task that is `columned` are read as columns (tables.py). `section` is the task's; `extra` maps names to columns that
     examples carry besides the task's own (group, time); `limit` stops each source after so many rows, for a look at the
-    data. Raises DataError when a source is missing, empty or unreadable, lacks a column, carries several labels a row,
-    or when the share of bad rows is above `max_bad_rows`.
+    data. Raises DataError when a source is missing, empty or unreadable, lacks a column, carries lists of labels where
+    a row has one, or when the share of bad rows is above `max_bad_rows`.
     """
     if task.columned:
         found = _load_columns(sources, root, task, section, extra or {}, limit)
@@ -87,8 +88,8 @@ def load_examples(
             f"there is not one row in {names}.", where=names, do="export the data again; only the header is there"
         )
     _refuse_bad_share(found, names, max_bad_rows)
-    if task.settles:
-        _refuse_joined_labels(found.rows, names)
+    if task.settles and task.predicts(section) == "class":
+        found.joined = find_joined(Counter(map(str, found.rows.values("label"))))
     return found
 
 
@@ -130,11 +131,12 @@ def _load(
     rows: list[Row] = []
     before = len(found.bad)
     for row, origin in islice(reading, limit):
-        if task.settles:
-            _refuse_lists(row.get(columns[-1]), origin)
+        if task.settles and task.predicts(section) == "class":
+            _refuse_lists(row.get(columns[-1]), columns[-1], origin)
         example = task.example(section, row)
         if isinstance(example, str):
-            found.bad.append(BadRow(origin, example, "", _excerpt(row, columns)))
+            reason, _, detail = example.partition("; ")
+            found.bad.append(BadRow(origin, reason, detail, _excerpt(row, columns)))
         else:
             kept = {name: row[name] for name in reading.carries}
             asked = {name: row.get(column) for name, column in extra.items()}
@@ -170,37 +172,28 @@ def _refuse_bad_share(found: Examples, names: str, most: float) -> None:
     )
 
 
-def _refuse_lists(label: Any, origin: str) -> None:
+def _refuse_lists(label: Any, column: str, origin: str) -> None:
     if isinstance(label, (list, tuple, set)):
-        raise _several(f"the label is a list: {str(list(label))[:80]}", origin)
-
-
-def _refuse_joined_labels(rows: Rows, names: str) -> None:
-    """`billing|refund` is certain to mean two labels when its parts stand alone elsewhere, in several combinations."""
-    labels = Counter(row["label"] for row in rows if isinstance(row.get("label"), str))
-    for separator in SEPARATORS:
-        joined = [label for label in labels if separator in label]
-        certain = [label for label in joined if all(part.strip() in labels for part in label.split(separator))]
-        if len(certain) >= CERTAIN_KINDS and len(certain) == len(joined):
-            first = next(row for row in rows if row.get("label") in certain)
-            n = sum(labels[label] for label in certain)
-            raise _several(f"{n:,} rows in {names} join labels with `{separator}`: `{certain[0]}`", first["origin"])
-
-
-def _several(what: str, origin: str) -> DataError:
-    return DataError(
-        f"multi-label data is not supported: {what}.",
-        where=origin,
-        do="keep one label a row: the most important one, or one row for each label",
-    )
-
-
-def refuse_one_class(labels: Sequence[str], where: str, dropped: str) -> None:
-    """Raise DataError unless there are two classes or more to train on; `dropped` says in words what went before."""
-    if len(labels) < 2:
-        only = f"is only the class `{labels[0]}`" if labels else "are no rows"
         raise DataError(
-            f"there {only} to train on; a classifier needs at least two classes ({dropped}).",
-            where=where,
-            do="check `task.label` (of a table `task.target`): is it the column with the classes?",
+            f"`{column}` is a list of labels: {str(list(label))[:80]}.",
+            where=origin,
+            do="write `labels: many` in `task:`, or keep one label a row: the most important one",
         )
+
+
+def refuse_one_class(labels: Sequence[Sequence[str]], where: str, dropped: str) -> None:
+    """Raise DataError unless the labels of the rows to train on differ: two classes or more, or, where rows have
+    several labels or none, at least one that only some have. `dropped` says in words what went before."""
+    if len(set(map(tuple, labels))) > 1:
+        return
+    if not labels:
+        only = "are no rows"
+    elif len(labels[0]) == 1:
+        only = f"is only the class `{labels[0][0]}`"
+    else:
+        only = f"is nothing to tell apart (every row has {' and '.join(labels[0]) or 'no label'})"
+    raise DataError(
+        f"there {only} to train on; a classifier needs at least two classes ({dropped}).",
+        where=where,
+        do="check `task.label` (of a table `task.target`): is it the column with the classes?",
+    )

@@ -12,7 +12,8 @@ from pathlib import Path
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row
 from llmops.records.config import SourceSection
-from llmops.records.profile import columns_of, label_columns, language, text_columns
+from llmops.records.labelcolumns import Labelled, find_labels
+from llmops.records.profile import columns_of, language, text_columns
 from llmops.records.readers import ENDINGS, read
 from llmops.records.reading import Reading, missing_column
 
@@ -23,15 +24,17 @@ OUTSIDE = {"out_of_scope", "outofscope", "oos"}
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen in the data: the texts and labels of whole rows, and the columns they were taken from."""
+    """What was seen in the data: the texts of whole rows, the rows of each label, and the columns that these were taken
+    from. `bare` rows have no label where a row may have several."""
 
     reading: Reading
     texts: list[str]
     labels: Counter[str]
     text: str
-    label: str
+    label: Labelled
     other_texts: list[str]
     other_labels: list[str]
+    bare: int
     bad_share: float
     language: str
 
@@ -49,6 +52,8 @@ class Look:
 
     @property
     def outside(self) -> str | None:
+        if self.label.several:
+            return None
         return next((label for label in self.labels if re.sub(r"[\s-]+", "_", label.casefold()) in OUTSIDE), None)
 
     @property
@@ -65,13 +70,13 @@ def look(data: Path, text: str | None = None, label: str | None = None) -> Look:
     columns = columns_of(sample(rows))
     names = [column.name for column in columns]
     must_have((text, label), names, data)
-    labels = [label] if label else [column.name for column in label_columns([c for c in columns if c.name != text])]
+    labels = find_labels(sample(rows), columns, text, label)
     if not labels:
         raise _nothing("label (a few values that repeat)", data, names, "--label")
-    texts = [text] if text else [column.name for column in text_columns(columns, labels[0])]
+    texts = [text] if text else [column.name for column in text_columns(columns, *labels[0].names)]
     if not texts:
         raise _nothing("text", data, names, "--text")
-    return _look(reading, rows, texts, [name for name in labels if name != texts[0]])
+    return _look(reading, rows, texts, [one for one in labels if texts[0] not in one.names])
 
 
 def open_data(data: Path) -> Reading:
@@ -100,9 +105,9 @@ def must_have(told: Iterable[str | None], names: list[str], data: Path) -> None:
             raise missing_column(name, names, str(data))
 
 
-def _look(reading: Reading, rows: list[Row], texts: list[str], labels: list[str]) -> Look:
-    cells = [(_cell(row.get(texts[0])), _cell(row.get(labels[0]))) for row in rows]
-    whole = [(text, label) for text, label in cells if text and label]
+def _look(reading: Reading, rows: list[Row], texts: list[str], labels: list[Labelled]) -> Look:
+    cells = [(_cell(row.get(texts[0])), labels[0].of_row(row)) for row in rows]
+    whole = [(text, found) for text, found in cells if text and found is not None]
     if not whole:
         raise DataError(
             f"no row of {reading.name} has both a text and a label.", where=reading.name, do="fill the cells"
@@ -112,11 +117,12 @@ def _look(reading: Reading, rows: list[Row], texts: list[str], labels: list[str]
     return Look(
         reading=reading,
         texts=kept,
-        labels=Counter(label for _, label in whole),
+        labels=Counter(label for _, found in whole for label in found),
         text=texts[0],
         label=labels[0],
         other_texts=texts[1:],
-        other_labels=labels[1:],
+        other_labels=[name for other in labels[1:] for name in other.names],
+        bare=sum(not found for _, found in whole),
         bad_share=1 - len(whole) / every,
         language=language(kept[:: max(1, len(kept) // SAMPLE)]),
     )

@@ -90,9 +90,9 @@ def label_columns(columns: list[Column]) -> list[Column]:
     return _ranked([(label_score(column), column) for column in columns], LABEL_MARGIN)
 
 
-def text_columns(columns: list[Column], label: str) -> list[Column]:
-    """Columns that may hold the text, likeliest first, those far behind left out: long and varied."""
-    return _ranked([(text_score(column), column) for column in columns if column.name != label], TEXT_MARGIN)
+def text_columns(columns: list[Column], *labels: str) -> list[Column]:
+    """Columns that may hold the text, likeliest first, those far behind left out: long and varied, no `labels`."""
+    return _ranked([(text_score(column), column) for column in columns if column.name not in labels], TEXT_MARGIN)
 
 
 def _ranked(scored: list[tuple[float, Column]], margin: float) -> list[Column]:

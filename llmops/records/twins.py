@@ -26,8 +26,10 @@ def answer_of(row: Row) -> str | None:
 
 
 def shape(row: Row) -> frozenset[str]:
-    """Which of the things a model can learn a row holds. Rows of one data set hold the same."""
-    return frozenset(name for name in ("label", "document", "answer", "messages", "chosen") if name in row)
+    """Which of the things a model can learn a row holds, one label not being the same as a list of them. Rows of one
+    data set hold the same."""
+    held = {name for name in ("label", "document", "answer", "messages", "chosen") if name in row}
+    return frozenset({*held, "labels"} - {"label"} if isinstance(row.get("label"), list) else held)
 
 
 def characters(row: Row) -> int:

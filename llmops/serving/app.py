@@ -16,13 +16,16 @@ from llmops.serving.guard import Guard
 from llmops.serving.service import HUNG_UP, PAGE, Service, broken
 from llmops.serving.wire import Refusal, http_refusal
 
+INTERFACE = {"/docs": "api.html", "/api.js": "api.js", "/api.css": "api.css"}
+"""The page of /openapi.json, which all servers have."""
+
 
 def make_app(service: Service) -> Guard:
     """The ASGI application: the addresses, behind the guard that counts requests and sets the headers of safety."""
-    posts, gets = service.posts, service.gets
+    posts, gets, pages = service.posts, service.gets, {**service.pages, **INTERFACE}
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()]
     routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()]
-    routes += [Route(path, partial(_page, PAGE / name), methods=["GET"]) for path, name in service.pages.items()]
+    routes += [Route(path, partial(_page, PAGE / name), methods=["GET"]) for path, name in pages.items()]
     refused = partial(_refused, service.speaks_openai)
     handlers: Any = {
         Refusal: refused,
@@ -31,7 +34,7 @@ def make_app(service: Service) -> Guard:
         Exception: partial(_broken, refused),
     }
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=service.life)
-    return Guard(app, service.metrics, {*posts, *gets, *service.pages})
+    return Guard(app, service.metrics, {*posts, *gets, *pages})
 
 
 async def _page(path: Path, request: Request) -> Response:

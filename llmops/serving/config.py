@@ -30,6 +30,14 @@ class ServeSection(Section):
     """Longer texts are refused with 413. Models that write: longest correction; their prompts may fill the context."""
     max_body_kb: int = Field(1024, ge=1, le=1_048_576)
     """Larger request bodies are refused with 413, 1 KB = 1,000 bytes."""
+    max_connections: int = Field(512, ge=1, le=100_000)
+    """Connections open at once at most; the next is refused with 503. Each holds a file handle (`ulimit -n`)."""
+    header_timeout_s: float = Field(10.0, gt=0, le=3600)
+    """How long a client may take to send a request's headers, from the connection or their first byte on."""
+    body_timeout_s: float = Field(30.0, gt=0, le=3600)
+    """How long a client may take to send a request's body; and how long it may take none of its answer."""
+    idle_timeout_s: float = Field(30.0, gt=0, le=3600)
+    """How long a connection stays open between two requests. A client that waits for its answer is not idle."""
     keep_traffic_days: int = Field(30, ge=1)
     """Requests older than this leave the traffic log."""
     log_text: bool = True

@@ -21,6 +21,7 @@ class Metrics:
         own = self.registry = CollectorRegistry()
         self.requests = Counter("llmops_requests", "HTTP requests", ["path", "code"], registry=own)
         self.latency = Histogram("llmops_latency_seconds", "Time of a request", ["path"], buckets=SECONDS, registry=own)
+        self.cut = Counter("llmops_connections_cut", "Connections closed on a client", ["why"], registry=own)
         self.batch = Histogram("llmops_batch_size", "Requests computed together", buckets=SIZES, registry=own)
         self.answers = Counter("llmops_answers", "Texts answered", registry=own)
         self.abstentions = Counter("llmops_abstentions", "Texts on which the model abstained", registry=own)

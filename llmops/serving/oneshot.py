@@ -10,21 +10,25 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from llmops.core.protocols import Embedder
 from llmops.fields import kind_of
 from llmops.fields.config import FieldSection
 from llmops.fields.kind import BadCell
+from llmops.fields.labelsets import labels_of, labels_text
 from llmops.records.traffic import TrafficLog, new_id
 from llmops.serving.batcher import Batcher, Closing, QueueFull, Ticket
 from llmops.serving.config import ServeSection
+from llmops.serving.embeddings import answer as embeddings
+from llmops.serving.embeddings import no_embeddings, read_embeddings
 from llmops.serving.metrics import Metrics
 from llmops.serving.service import HUNG_UP, Endpoint, Service, queue_full, stopping, unless_hung_up
 from llmops.serving.swap import Holder, Watcher
-from llmops.serving.wire import Feedback, Refusal, how, parse_requests, read_json
+from llmops.serving.wire import Refusal, how, parse_requests, read_json, read_object
 
 LABEL_CHARS = 200
 """Longest correction: a label."""
 SHARED = ("base.js", "shared.js", "page.css", "icon.svg")
-FILES = {False: (*SHARED, "page.js"), True: (*SHARED, "controls.js", "table.js", "table.css")}
+FILES = {False: (*SHARED, "several.js", "page.js"), True: (*SHARED, "controls.js", "table.js", "table.css")}
 """The files of the page for texts, and of the one for tables."""
 
 
@@ -86,6 +90,31 @@ class PredictService(Service):
         ]
         return JSONResponse({"version": answers[0][1], "results": said} if many else said[0])
 
+    async def embed(self, request: Request) -> Response:
+        """POST /v1/embeddings"""
+        model = self.holder.model
+        codec, task = model.predictor.codec, model.predictor.manifest.task
+        if not isinstance(codec, Embedder):
+            raise no_embeddings(task)
+        plain = await read_object(request, self.settings.max_body_kb)
+        body = read_embeddings(plain, codec.width, self.settings.max_text_chars)
+        vectors = await unless_hung_up(request, self._vectors([codec.embedding(text) for text in body.input]))
+        if vectors is None:
+            return Response(status_code=HUNG_UP)
+        name = plain.get("model")
+        said = await asyncio.to_thread(embeddings, body, vectors, name if isinstance(name, str) else task)
+        return JSONResponse(said.plain())
+
+    async def _vectors(self, asked: list[Any]) -> list[Any]:
+        """The vectors of texts, as many at a time as the queue takes in one call, all by one version of the model."""
+        while True:
+            found: list[tuple[Any, int]] = []
+            for start in range(0, len(asked), self.most):
+                some = self._submit(asked[start : start + self.most], self.holder.model.predictor.codec.size)
+                found += await self._settled(some)
+            if len({version for _, version in found}) == 1:
+                return [vector for vector, _ in found]
+
     def _submit(self, asked: list[Any], size: Callable[[Any], int]) -> list[Ticket]:
         try:
             return self.batcher.submit(asked, size)
@@ -118,6 +147,11 @@ class PredictService(Service):
         return said
 
     @property
+    def most(self) -> int:
+        """Requests in one call at most."""
+        return min(self.settings.max_texts, self.settings.queue)
+
+    @property
     def labels(self) -> list[str] | None:
         """The model's classes; None for one that finds answers or predicts a number."""
         return self.holder.model.predictor.settings.get("labels")
@@ -127,31 +161,50 @@ class PredictService(Service):
         """Whether the model predicts a number."""
         return bool(self.holder.model.predictor.settings.get("predict") == "number")
 
-    def check_feedback(self, said: Feedback) -> None:
+    @property
+    def several(self) -> bool:
+        """Whether an answer has any number of labels."""
+        return bool(self.holder.model.predictor.settings.get("several"))
+
+    def correction_of(self, told: str | list[str]) -> str:
+        """Of a model that gives several labels, all that are right as one text; a text is one label, or such a list."""
+        if not self.several:
+            return super().correction_of(told)
+        labels = labels_of(told)
+        for label in labels:
+            self.check_correction(label)
+        return labels_text(labels)
+
+    def check_correction(self, told: str) -> None:
         """A label is short, a number is one; a right answer may be as long as texts may be."""
         limit = self.settings.max_text_chars if self.labels is None and not self.numbers else LABEL_CHARS
-        if said.correction and len(said.correction) > limit:
-            what = f"correction: it has {len(said.correction):,} characters"
+        if len(told) > limit:
+            what = f"correction: it has {len(told):,} characters"
             raise Refusal(422, "bad-request", what, f"send at most {limit:,} characters")
-        if said.correction and self.numbers:
+        if self.numbers:
             try:
-                kind_of(FieldSection(kind="number")).read(said.correction)
+                kind_of(FieldSection(kind="number")).read(told)
             except BadCell as error:
                 what = f"correction: {error}"
                 raise Refusal(422, "bad-request", what, "send the number that came true") from None
 
     def noted(self, correction: str | None) -> dict[str, Any]:
-        """Whether the model does not know the label yet."""
+        """Whether the model does not know the label, or one of them, yet."""
         labels = self.labels
-        return {} if labels is None else {"new_label": correction is not None and correction not in labels}
+        if labels is None:
+            return {}
+        if correction is None or not self.several:
+            return {"new_label": correction is not None and correction not in labels}
+        told = labels_of(correction)
+        return {"correction": told, "new_label": not set(told) <= set(labels)}
 
     def about(self) -> dict[str, Any]:
         """What requests are called or made of, the labels, and the limits of a call."""
-        predictor, settings = self.holder.model.predictor, self.settings
+        predictor = self.holder.model.predictor
         told, schema = predictor.settings, getattr(predictor.codec, "schema", None)
         return {
             "one": predictor.codec.one, "many": predictor.codec.many, "labels": told.get("labels"),
-            "threshold": told.get("threshold"), "max_tokens": told.get("max_tokens"),
-            "max_texts": min(settings.max_texts, settings.queue),
+            "several": self.several, "threshold": told.get("threshold"), "max_tokens": told.get("max_tokens"),
+            "max_texts": self.most,
             **({} if schema is None else {"schema": schema(), "predicts": "number" if self.numbers else "class"}),
         }  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,26 +11,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictF
 from pydantic import ValidationError as Invalid
 
 from llmops.core.section import Section
-from llmops.serving.wire import Refusal, whole
+from llmops.serving.grammar import Wanted
+from llmops.serving.openaimessages import read_messages
+from llmops.serving.openairefusal import known_alone, misread, refused
+from llmops.serving.openaitools import Choice, Format, Tools, read_form
+from llmops.serving.wire import whole
 
-HARMLESS = frozenset(
-    "model user store metadata service_tier safety_identifier prompt_cache_key prompt_cache_retention "
-    "parallel_tool_calls".split()
-)
-"""Fields that change no word of the answer. One server serves one model, so the name of the model is not looked at:
-clients have some name wired in, and an answer is of more use to them than a 404."""
-NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,), "best_of": (1,), "frequency_penalty": (0,), "presence_penalty": (0,), "repetition_penalty": (1,),
-    "logit_bias": ({},), "tools": ([],), "functions": ([],), "tool_choice": ("none", "auto"),
-    "function_call": ("none", "auto"), "response_format": ({"type": "text"},), "modalities": (["text"],),
-    "suffix": ("",), "top_k": (0, -1), "min_p": (0,), "audio": (), "prediction": (), "reasoning_effort": (),
-    "verbosity": (), "web_search_options": (),
-}  # fmt: skip
-"""Fields that would change the answer and are not supported, with the values that change nothing; nor does null."""
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-BESIDE = ("tool_calls", "function_call", "audio", "refusal")
-"""What a message may carry only when it is empty."""
-MOST_STOPS, MOST_TOP = 4, 20
+MOST_STOPS, MOST_TOP, MOST_CHOICES, MOST_BIASES = 4, 20, 16, 1024
+BIAS = re.compile(r"\d{1,9}")
 
 
 def _listed(value: Any) -> Any:
@@ -42,9 +30,16 @@ def _single(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | list) else value
 
 
+def _tokens(biases: dict[str, float]) -> dict[str, float]:
+    wrong = next((name for name in biases if not BIAS.fullmatch(name)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong!r} is no token's id")
+    return biases
+
+
 Text = Annotated[StrictStr, AfterValidator(whole)]
 Stop = Annotated[Text, Field(min_length=1)]
-Number = Annotated[StrictFloat | StrictInt, Field()]
+Bias = Annotated[StrictFloat, Field(ge=-100, le=100)]
 
 
 class StreamOptions(Section):
@@ -63,14 +58,22 @@ class Body(Section):
     """Send the answer piece by piece, as server-sent events."""
     stream_options: StreamOptions | None = None
     """How a stream is sent."""
-    stop: Annotated[list[Stop] | None, Field(max_length=MOST_STOPS), BeforeValidator(_listed)] = None
+    stop: Annotated[
+        list[Stop] | None,
+        Field(max_length=MOST_STOPS),
+        BeforeValidator(_listed, json_schema_input_type=Stop | list[Stop] | None),
+    ] = None
     """Strings that end the answer."""
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
     """0 takes the likeliest token."""
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
     """Share of the probability that is drawn from."""
     seed: StrictInt | None = None
     """Equal seeds give equal answers of the same model."""
+    n: Annotated[StrictInt, Field(ge=1, le=MOST_CHOICES)] | None = None
+    """How many answers are written; each draws in its own way, with a seed always in the same."""
+    logit_bias: Annotated[dict[StrictStr, Bias], Field(max_length=MOST_BIASES), AfterValidator(_tokens)] | None = None
+    """Token id -> what is added to its logit before a token is chosen; 100 forces it, -100 bans it."""
     ignore_eos: StrictBool | None = None
     """Write on past the end token (an extension that vLLM has too, for measurements)."""
 
@@ -88,12 +91,25 @@ class ChatBody(Body):
     """Tell the log probability of each token."""
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_TOP)] | None = None
     """Likeliest tokens to name beside each."""
+    tools: Tools | None = None
+    """Functions that the model may call."""
+    tool_choice: Choice | None = None
+    """`none`; `auto` (default): call one or more or none; `required`: call one or more; or which one to call."""
+    parallel_tool_calls: StrictBool | None = None
+    """Whether an answer may hold several calls (default), or one at most."""
+    response_format: Format | None = None
+    """What the answer is held to while it is written."""
 
 
 class CompletionBody(Body):
     """POST /v1/completions"""
 
-    prompt: Annotated[Text | list[StrictInt], BeforeValidator(_single)]
+    prompt: Annotated[
+        Text | list[StrictInt],
+        BeforeValidator(
+            _single, json_schema_input_type=Text | list[StrictInt] | Annotated[list[Text], Field(max_length=1)]
+        ),
+    ]
     """A text, or its tokens."""
     max_tokens: Annotated[StrictInt, Field(ge=0)] | None = None
     """Longest answer, in tokens; 0 with `echo` scores the prompt."""
@@ -108,19 +124,26 @@ class Wish:
     """A request that was read. `messages` or `prompt` is there; None elsewhere: as the model's settings say."""
 
     model: str | None
-    messages: list[dict[str, str]] | None
+    messages: list[dict[str, Any]] | None
     prompt: str | list[int] | None
     max_tokens: int | None
     stop: tuple[str, ...]
     temperature: float | None
     top_p: float | None
     seed: int | None
+    count: int
+    """How many answers are written."""
+    bias: dict[int, float]
     ignore_end: bool
     top: int | None
     """Likeliest tokens to name beside each; None: no probabilities."""
     echo: bool
     stream: bool
     include_usage: bool
+    tools: list[dict[str, Any]]
+    """The tools that the model is told of, as they were sent; none when none may be called."""
+    wanted: Wanted | None
+    """What the answer is held to."""
 
 
 def read_chat(plain: dict[str, Any]) -> Wish:
@@ -130,101 +153,47 @@ def read_chat(plain: dict[str, Any]) -> Wish:
         raise refused("`top_logprobs` needs `logprobs: true`", "send both, or neither", "top_logprobs")
     limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     top = (body.top_logprobs or 0) if body.logprobs else None
-    return _wish(plain, body, read_messages(body.messages), None, limit, top, echo=False)
+    messages = read_messages(body.messages)
+    several = body.parallel_tool_calls is not False
+    held = read_form(body.tools or [], body.tool_choice, several, body.response_format)
+    told = json.loads(whole(json.dumps(plain["tools"], ensure_ascii=False))) if body.tools else []
+    return _wish(
+        plain, body, limit, top, messages=messages, tools=told if body.tool_choice != "none" else [], wanted=held
+    )
 
 
 def read_completion(plain: dict[str, Any]) -> Wish:
     """The body of a completion request. Raises Refusal that names the field."""
     body = _read(CompletionBody, plain)
-    return _wish(plain, body, None, body.prompt, body.max_tokens, body.logprobs, echo=bool(body.echo))
+    return _wish(plain, body, body.max_tokens, body.logprobs, prompt=body.prompt, echo=bool(body.echo))
 
 
 def _wish(
     plain: dict[str, Any],
     body: Body,
-    messages: list[dict[str, str]] | None,
-    prompt: str | list[int] | None,
     limit: int | None,
     top: int | None,
-    echo: bool,
+    messages: list[dict[str, Any]] | None = None,
+    prompt: str | list[int] | None = None,
+    echo: bool = False,
+    tools: list[dict[str, Any]] | None = None,
+    wanted: Wanted | None = None,
 ) -> Wish:
     name, options = plain.get("model"), body.stream_options
     if options is not None and not body.stream:
         raise refused("`stream_options` needs `stream: true`", "send both, or neither", "stream_options")
+    bias = {int(token): float(added) for token, added in (body.logit_bias or {}).items()}
     return Wish(
         whole(name) if isinstance(name, str) else None, messages, prompt, limit, tuple(body.stop or ()),
-        body.temperature, body.top_p, body.seed, bool(body.ignore_eos), top, echo, bool(body.stream),
-        options is not None and options.include_usage,
+        body.temperature, body.top_p, body.seed, body.n or 1, bias, bool(body.ignore_eos), top, echo,
+        bool(body.stream), options is not None and options.include_usage, tools or [], wanted,
     )  # fmt: skip
-
-
-def read_messages(messages: list[Any]) -> list[dict[str, str]]:
-    """Messages as {"role", "content"}: parts joined, developers called system. Raises Refusal that names the place."""
-    if not messages:
-        raise refused("`messages` is empty", 'send at least {"role": "user", "content": ".."}', "messages")
-    return [_message(message, f"messages[{place}]") for place, message in enumerate(messages)]
-
-
-def _message(message: Any, place: str) -> dict[str, str]:
-    if not isinstance(message, dict):
-        raise refused(f"{place} is not an object", 'send {"role": "user", "content": ".."}', place)
-    role = message.get("role")
-    if role not in ROLES:
-        do = f"use one of: {', '.join(ROLES)}; tools are not supported"
-        raise refused(f"{place}.role is {role!r}", do, f"{place}.role")
-    for name in BESIDE:
-        if message.get(name):
-            raise unsupported(f"{place}.{name}")
-    return {"role": ROLES[role], "content": _content(message.get("content"), f"{place}.content")}
-
-
-def _content(content: Any, place: str) -> str:
-    if isinstance(content, str):
-        return whole(content)
-    if not isinstance(content, list) or not content:
-        raise refused(f"{place} is no text", 'send a string, or a list of {"type": "text", "text": ".."}', place)
-    texts = []
-    for number, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in ("text", "input_text") or not isinstance(part.get("text"), str):
-            what = f"{place}[{number}] is {kind!r}; the model reads text alone"
-            raise refused(what, 'send {"type": "text", "text": ".."}', f"{place}[{number}]")
-        texts.append(whole(part["text"]))
-    return "\n".join(texts)
 
 
 def _read(kind: type[Any], plain: dict[str, Any]) -> Any:
     """`plain` as a body, after what would change the answer and is not supported was refused."""
-    known = set(kind.model_fields)
-    for name, value in plain.items():
-        if name in known or name in HARMLESS or value is None:
-            continue
-        if name not in NEUTRAL:
-            near = difflib.get_close_matches(name, [*known, *NEUTRAL], 1)
-            do = f"did you mean `{near[0]}`?" if near else f"leave it out; the body takes: {', '.join(sorted(known))}"
-            raise refused(f"there is no field `{name}`", do, name, "unknown_parameter")
-        if not any(value == same for same in NEUTRAL[name]):
-            raise unsupported(name)
+    known = known_alone(plain, kind.model_fields)
     try:
-        return kind.model_validate({name: value for name, value in plain.items() if name in known})
+        return kind.model_validate(known)
     except Invalid as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "missing":
-            raise refused(f"`{name}` is missing", "send it", name, "missing_required_parameter") from None
-        place = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in (name, "include_usage"))
-        message = first["msg"].removeprefix("Value error, ")
-        raise refused(f"`{place}`: {message[:1].lower()}{message[1:]}", "mend it", name, "invalid_value") from None
-
-
-def unsupported(name: str) -> Refusal:
-    """The refusal of a field that would change the answer."""
-    neutral = NEUTRAL.get(name, ())
-    leave = "leave it out" + (f", or send {neutral[0]!r}" if neutral and neutral[0] not in ([], {}) else "")
-    what = f"`{name}` would change the answer, and this server does not support it"
-    return refused(what, leave, name, "unsupported_parameter")
-
-
-def refused(what: str, do: str, param: str, code: str = "invalid_value") -> Refusal:
-    """A 400 that names the field."""
-    return Refusal(400, code, what, do, param=param)
+        raise misread(error, known) from None

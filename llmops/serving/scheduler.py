@@ -12,97 +12,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from llmops.bundle.sampling import Sampler
 from llmops.core.protocols import Stepper, WritingCodec
 from llmops.serving.batcher import Closing, QueueFull
 from llmops.serving.logprobs import Named, named
 from llmops.serving.metrics import WritingMetrics
-from llmops.serving.stops import StopText
+from llmops.serving.running import Running
+from llmops.serving.stream import Ask, Box, Piece, Stream
 
-Logits = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One answer to be written. The prompt and `max_tokens` together fit the model's context."""
-
-    prompt: Sequence[int]
-    """Tokens, at least one."""
-    max_tokens: int
-    """Tokens of the answer at most; 1 or more."""
-    stop: tuple[str, ...] = ()
-    """Strings that end the answer and are no part of it."""
-    temperature: float = 1.0
-    """0 takes the likeliest token."""
-    top_p: float = 1.0
-    """Share of the probability that sampling chooses from."""
-    seed: int | None = None
-    """Equal seeds give equal answers from the same model."""
-    top: int | None = None
-    """How many likeliest tokens are named beside each token; None: no probabilities at all."""
-    ignore_end: bool = False
-    """Write on past an end token, for measurements that need answers of a known length."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What an answer grew by: text that may be shown, and its tokens when their probabilities were asked for."""
-
-    text: str
-    tokens: tuple[Named, ...] = ()
-    written: int = 0
-    """Tokens of the answer so far, its end token among them."""
-    finish: str | None = None
-    """On the last piece: "stop" (the model ended it, or a stop string did) or "length"."""
-
-
-class Stream:
-    """One answer on its way. Iterate over its pieces in the event loop; the one with `finish` is the last.
-
-    An exception of the model is raised from the iteration.
-    """
-
-    def __init__(self, ask: Ask) -> None:
-        self.ask = ask
-        self.since = time.perf_counter()
-        self.first_s: float | None = None
-        """Seconds from the request to its first token."""
-        self.gone = False
-        """Whether its client left; written in the event loop, read by the worker."""
-        self._pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue()
-
-    def deliver(self, piece: Piece | Exception) -> None:
-        """Hand on a piece; called in the event loop."""
-        if not self.gone:
-            self._pieces.put_nowait(piece)
-
-    async def __aiter__(self) -> AsyncIterator[Piece]:
-        finish = None
-        while finish is None:
-            got = [await self._pieces.get()]
-            while not self._pieces.empty():  # a reader who is behind gets all at once
-                got.append(self._pieces.get_nowait())
-            pieces = [piece for piece in got if isinstance(piece, Piece)]
-            if pieces:
-                finish = pieces[-1].finish
-                yield _joined(pieces)
-            for error in got[len(pieces) :]:
-                assert isinstance(error, Exception)
-                raise error
-
-
-def _joined(pieces: list[Piece]) -> Piece:
-    text = "".join(piece.text for piece in pieces)
-    tokens = tuple(token for piece in pieces for token in piece.tokens)
-    return Piece(text, tokens, pieces[-1].written, pieces[-1].finish)
 
 
 @dataclass(eq=False)
@@ -112,45 +34,6 @@ class Scoring:
     tokens: Sequence[int]
     top: int
     told: asyncio.Future[list[Named]] = field(repr=False)
-
-
-class Running:
-    """An answer in a slot; used by the worker alone."""
-
-    def __init__(self, stream: Stream, slot: int, codec: WritingCodec) -> None:
-        ask = stream.ask
-        self.stream, self.ask, self.slot = stream, ask, slot
-        self.sampler = Sampler(ask.temperature, ask.top_p, ask.seed)
-        self.text = StopText(codec.writer(), ask.stop)
-        self.ends: frozenset[int] = frozenset() if ask.ignore_end else codec.end_tokens
-        self.token, self.written = -1, 0
-        self._held: list[tuple[int, int, Named]] = []
-
-    def advance(self, logits: Logits) -> Piece:
-        """Choose the next token by the logits, float32 [vocabulary]; what the answer grew by."""
-        self.token, self.written = self.sampler.choose(logits), self.written + 1
-        if self.token in self.ends:
-            return self._finished(self.text.end(), "stop")
-        start, text = self.text.seen, self.text.push(self.token)
-        if self.ask.top is not None:
-            self._held.append((start, self.text.seen, named(logits, self.token, self.ask.top)))
-        if self.text.stopped:
-            return self._finished(text, "stop")
-        if self.written >= self.ask.max_tokens:
-            text += self.text.end()
-            return self._finished(text, "stop" if self.text.stopped else "length")
-        return Piece(text, self._shown(), self.written)
-
-    def _shown(self) -> tuple[Named, ...]:
-        """Tokens whose text is out; those of text that is held back wait with it."""
-        shown = [token for _, end, token in self._held if end <= self.text.released]
-        del self._held[: len(shown)]
-        return tuple(shown)
-
-    def _finished(self, text: str, finish: str) -> Piece:
-        # Tokens that lie wholly within a stop string are no part of the answer.
-        rest = [token for start, _, token in self._held if not self.text.stopped or start < self.text.released]
-        return Piece(text, tuple(rest), self.written, finish)
 
 
 class Scheduler:
@@ -178,9 +61,14 @@ class Scheduler:
 
     def submit(self, ask: Ask) -> Stream:
         """Queue an answer. Raises QueueFull or Closing."""
-        stream = Stream(ask)
-        self._queue(stream)
-        return stream
+        return self.submit_all([ask])[0]
+
+    def submit_all(self, asks: Sequence[Ask]) -> list[Stream]:
+        """Queue all answers to one request, or none of them; `together` reads them. Raises QueueFull or Closing."""
+        box: Box = asyncio.Queue()
+        streams = [Stream(ask, box) for ask in asks]
+        self._queue(*streams)
+        return streams
 
     async def score(self, tokens: Sequence[int], top: int) -> list[Named]:
         """How likely each token but the first is after those before it, with the `top` likeliest in its place.
@@ -218,13 +106,13 @@ class Scheduler:
             self._news.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _queue(self, job: Stream | Scoring) -> None:
+    def _queue(self, *jobs: Stream | Scoring) -> None:
         with self._news:
             if not self.alive():
                 raise Closing
-            if len(self._waiting) >= self.queue:
+            if len(self._waiting) + len(jobs) > self.queue:
                 raise QueueFull
-            self._waiting.append(job)
+            self._waiting.extend(jobs)
             self._news.notify()
 
     def _withdraw(self, job: Stream | Scoring) -> None:

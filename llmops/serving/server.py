@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -17,6 +18,7 @@ from llmops.records.traffic import TrafficLog
 from llmops.registry import store
 from llmops.serving.app import make_app
 from llmops.serving.config import ServeSection
+from llmops.serving.connection import Connection
 from llmops.serving.oneshot import PredictService
 from llmops.serving.service import Service
 from llmops.serving.swap import Holder, Watcher, load
@@ -24,7 +26,6 @@ from llmops.serving.writing import WritingService
 
 GRACE_S = 30
 """Seconds that requests in flight have when the server is told to stop."""
-KEEP_ALIVE_S = 30
 
 Say = Callable[[str], None]
 Watch = Callable[[Callable[[int, bool], None]], Watcher]
@@ -77,11 +78,17 @@ def make_service(
 
 def run(service: Service, listener: socket.socket) -> None:
     """Answer on a bound socket until told to stop, then answer what is in flight and close the log."""
-    config = uvicorn.Config(
-        make_app(service), http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S,
+    uvicorn.Server(configured(service)).run(sockets=[listener])
+
+
+def configured(service: Service) -> uvicorn.Config:
+    """How uvicorn serves: with our deadlines, and without what it would say of itself."""
+    connection: Any = partial(Connection, service.settings, service.metrics)
+    idle: Any = service.settings.idle_timeout_s  # uvicorn says int and takes any number
+    return uvicorn.Config(
+        make_app(service), http=connection, ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=idle,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def open_log(path: Path, settings: ServeSection) -> TrafficLog:

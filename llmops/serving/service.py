@@ -17,7 +17,10 @@ from starlette.responses import JSONResponse, Response
 from llmops.core.errors import LlmopsError, UsageError
 from llmops.records.traffic import TrafficLog
 from llmops.serving.config import ServeSection
+from llmops.serving.embeddings import ADDRESS as EMBEDDINGS
+from llmops.serving.embeddings import no_embeddings
 from llmops.serving.metrics import Metrics
+from llmops.serving.openapi import document
 from llmops.serving.swap import Holder, Watcher
 from llmops.serving.wire import Feedback, Refusal, read_object, validated
 
@@ -36,7 +39,7 @@ class Service(ABC):
     """Addresses of the page's files, by their names in the folder `page`."""
     prose: ClassVar[bool]
     """Whether a correction is the right answer's words, and not a label."""
-    speaks_openai: ClassVar[tuple[str, ...]] = ()
+    speaks_openai: ClassVar[tuple[str, ...]] = (EMBEDDINGS,)
     """How addresses begin whose errors have OpenAI's shape."""
 
     def __init__(
@@ -54,12 +57,15 @@ class Service(ABC):
     @property
     def posts(self) -> dict[str, Endpoint]:
         """What answers POST, by address."""
-        return {"/v1/feedback": self.feedback}
+        return {"/v1/feedback": self.feedback, EMBEDDINGS: self.embed}
 
     @property
     def gets(self) -> dict[str, Endpoint]:
         """What answers GET, by address."""
-        return {"/v1/model": self.model, "/livez": self.live, "/readyz": self.ready, "/metrics": self.figures}
+        return {
+            "/v1/model": self.model, "/livez": self.live, "/readyz": self.ready, "/metrics": self.figures,
+            "/openapi.json": self.interface,
+        }  # fmt: skip
 
     @abstractmethod
     def begin(self) -> None:
@@ -105,10 +111,9 @@ class Service(ABC):
         """POST /v1/feedback"""
         body = await read_object(request, self.settings.max_body_kb)
         said: Feedback = validated(Feedback, body)
-        self.check_feedback(said)
+        correction = None if said.correction is None else self.correction_of(said.correction)
         if self.log is None:
             raise Refusal(503, "no-log", "this server keeps no traffic log", "start it with one: llmops serve CONFIG")
-        correction = said.correction.strip() if said.correction else None
         try:
             kept = await asyncio.to_thread(
                 self.log.feedback, said.id, said.rating, correction, said.by, prose=self.prose
@@ -122,13 +127,26 @@ class Service(ABC):
         self.metrics.feedback.inc()
         return JSONResponse({"id": said.id, "correction": correction, **self.noted(correction)})
 
+    def correction_of(self, told: str | list[str]) -> str:
+        """A correction as the log keeps it. Raises Refusal for a list, unless the model gives several labels, and for
+        what `check_correction` refuses."""
+        if isinstance(told, list):
+            what = "correction: a list is for models that give several labels"
+            raise Refusal(422, "bad-request", what, "send the one right answer as a text")
+        self.check_correction(told)
+        return told.strip()
+
     @abstractmethod
-    def check_feedback(self, said: Feedback) -> None:
+    def check_correction(self, told: str) -> None:
         """Raise Refusal when a correction is too long for this kind of model."""
 
     def noted(self, correction: str | None) -> dict[str, Any]:
         """What the answer to feedback tells besides its id."""
         return {}
+
+    async def embed(self, request: Request) -> Response:
+        """POST /v1/embeddings, of a model that gives none."""
+        raise no_embeddings(self.holder.model.predictor.manifest.task)
 
     async def model(self, request: Request) -> Response:
         """GET /v1/model"""
@@ -149,6 +167,10 @@ class Service(ABC):
         if not self.alive():
             raise Refusal(503, "not-ready", "the server takes no predictions", "send them to another one")
         return JSONResponse({"ready": True, "version": self.holder.model.version})
+
+    async def interface(self, request: Request) -> Response:
+        """GET /openapi.json"""
+        return JSONResponse(await asyncio.to_thread(document, self))
 
     async def figures(self, request: Request) -> Response:
         """GET /metrics"""

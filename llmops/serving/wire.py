@@ -6,7 +6,17 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -70,9 +80,15 @@ def _numbers_as_text(value: Any) -> Any:
 
 
 Words = Annotated[StrictStr, AfterValidator(whole)]
-Outcome = Annotated[Words, BeforeValidator(_numbers_as_text)]
+Outcome = Annotated[Words, BeforeValidator(_numbers_as_text, json_schema_input_type=str | float)]
 """Words, or a number that came true."""
 Name = Annotated[Words, Field(max_length=200)]
+Labels = Annotated[list[Name], Field(max_length=1000)]
+Correction = Annotated[
+    Annotated[Outcome, Tag("text")] | Annotated[Labels, Tag("list")],
+    Discriminator(lambda told: "list" if isinstance(told, list) else "text"),
+]
+"""One right answer, or a list of right labels."""
 
 
 class Feedback(Section):
@@ -82,9 +98,9 @@ class Feedback(Section):
     """The id that came with the answer."""
     rating: StrictInt | None = None
     """1: the answer was right; -1: it was wrong."""
-    correction: Outcome | None = None
+    correction: Correction | None = None
     """The right label (one that the model doesn't know yet is welcome), the number that came true; for a model that
-    writes, the right answer."""
+    writes, the right answer; for one that gives several labels, a list of all that are right, empty where none is."""
     by: Name | None = None
     """Who says so."""
 
@@ -94,8 +110,9 @@ class Feedback(Section):
             raise ValueError("give a `rating` (1 or -1), a `correction`, or both")
         if self.rating not in (None, 1, -1):
             raise ValueError("`rating` is 1 or -1")
-        if self.correction is not None and not self.correction.strip():
-            raise ValueError("`correction` is empty")
+        told = [self.correction] if isinstance(self.correction, str) else self.correction or []
+        if not all(words.strip() for words in told):
+            raise ValueError("`correction` is empty" if isinstance(self.correction, str) else "a label is empty")
         return self
 
 
@@ -152,9 +169,10 @@ async def _read_body(request: Request, max_body_kb: int) -> bytes:
 def parse_requests(body: Any, codec: Codec, settings: ServeSection) -> tuple[list[Any], bool]:
     """The codec's requests in a body, and whether it asked for many. Raises Refusal for anything wrong with it.
 
-    For texts: {"text": ..} asks one, {"texts": [..]} many. For rows of fields: an object asks one, a list of objects or
-    {"rows": [..]} many.
+    For texts: {"text": ..} asks one, {"texts": [..]} many; what stands beside `texts` holds for each of them. For rows
+    of fields: an object asks one, a list of objects or {"rows": [..]} many.
     """
+    shared: dict[str, Any] = {}
     if isinstance(body, list) and codec.one is None:
         many: Any = body
     elif not isinstance(body, dict):
@@ -162,17 +180,16 @@ def parse_requests(body: Any, codec: Codec, settings: ServeSection) -> tuple[lis
     elif codec.many not in body:
         return [_request(codec, body, settings, "")], False
     else:
-        many = body[codec.many]
-        if len(body) > 1:
-            other = ", ".join(sorted(set(body) - {codec.many}))
-            raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {other}", how(codec))
+        many, shared = body[codec.many], {name: value for name, value in body.items() if name != codec.many}
+        if shared and (codec.one is None or codec.one in shared):
+            raise Refusal(422, "bad-request", f"`{codec.many}` stands beside {', '.join(sorted(shared))}", how(codec))
     if not isinstance(many, list) or not many:
         raise Refusal(422, "bad-request", f"`{codec.many}` is not a list with something in it", how(codec))
     limit = min(settings.max_texts, settings.queue)
     if len(many) > limit:
         raise Refusal(413, "too-many", f"{len(many):,} {codec.many} in one call", f"send at most {limit:,} in one call")
     return [
-        _request(codec, one if codec.one is None else {codec.one: one}, settings, f"{codec.many}[{place}]: ")
+        _request(codec, one if codec.one is None else {codec.one: one, **shared}, settings, f"{codec.many}[{place}]: ")
         for place, one in enumerate(many)
     ], True
 

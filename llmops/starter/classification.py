@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmops.records.look import Look
+from llmops.starter import severallabels
 from llmops.starter.lines import bad_rows, beside, head, held_out, one_line, quoted, source
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -16,28 +17,24 @@ def draft(seen: Look, project: str, path: str) -> str:
 
 
 def _head(seen: Look, project: str, path: str) -> str:
-    classes = [label for label in seen.labels if label != seen.outside]
     many = _test_rows(seen) >= 500
-    task = f"name: text-classification, text: {quoted(seen.text)}, label: {quoted(seen.label)}"
-    if seen.outside:
-        task += f", outside: {quoted(seen.outside)}"
-    if seen.skew > SKEWED:
-        task += ", metric: f1_macro"
-    if tokens(seen) > 128:
-        task += ", max_tokens: 256"
     lines = [
-        *head(f"{seen.rows:,} rows, {len(classes)} classes, {seen.language}", path, project),
+        *head(f"{seen.rows:,} rows, {_classes(seen)}, {seen.language}", path, project),
         *(f"# the text might also be: {', '.join(map(one_line, seen.other_texts))}" for _ in [0] if seen.other_texts),
         *(
             f"# the label might also be: {', '.join(map(one_line, seen.other_labels))}"
             for _ in [0]
             if seen.other_labels
         ),
-        f"task: {{{task}}}",
+        *severallabels.comments(seen),
+        f"task: {{{_task(seen)}}}",
         "need:",
         beside('  goal: ""', "in words: who uses the model for what"),
         beside("  accept:", "checked on the artifact that will serve, through the real server"),
-        beside("    # accuracy: {at_least: 0.9}", "your bar; a refused model leaves the old one in place"),
+        beside(
+            f"    # {'f1_micro' if seen.label.several else 'accuracy'}: {{at_least: 0.9}}",
+            "your bar; a refused model leaves the old one in place",
+        ),
         "    # latency_p95_ms: {at_most: 50}",
         beside(f"    parity: {{at_least: {0.95 if many else 0.9}}}", "server and trained model agree"),
         beside("    above_baseline: null", "{at_least: 0} demands more than the linear baseline reaches"),
@@ -46,12 +43,35 @@ def _head(seen: Look, project: str, path: str) -> str:
     return "\n".join(lines)
 
 
+def _classes(seen: Look) -> str:
+    if seen.label.several:
+        return f"{len(seen.labels)} labels ({seen.labels.total() / seen.rows:.1f} a row)"
+    return f"{len([label for label in seen.labels if label != seen.outside])} classes"
+
+
+def _task(seen: Look) -> str:
+    """The settings of `task:`."""
+    told = f"name: text-classification, text: {quoted(seen.text)}, {severallabels.settings(seen.label)}"
+    if seen.outside:
+        told += f", outside: {quoted(seen.outside)}"
+    if _weighted(seen):
+        told += ", metric: f1_macro"
+    if tokens(seen) > 128:
+        told += ", max_tokens: 256"
+    return told
+
+
+def _weighted(seen: Look) -> bool:
+    """Whether classes are so unlike in size that they are weighted; of several labels each has its own threshold."""
+    return seen.skew > SKEWED and not seen.label.several
+
+
 def _prepare(seen: Look, path: str) -> str:
     share = held_out(seen.rows)
     lines = [
         "prepare:",
         f"  sources: [{source(seen.reading, path)}]",
-        *bad_rows(seen.bad_share, "lack a text or a label"),
+        *bad_rows(seen.bad_share, "lack a text" if seen.label.several else "lack a text or a label"),
         "  steps:",
         "    - clean: {unicode: NFKC, redact: [email, phone, card, iban]}",
         "    - dedup: {near: 0.9}",
@@ -88,7 +108,7 @@ def _train(seen: Look) -> str:
         )
         why = f"trained from scratch, in minutes ({reason}); with a GPU or patience try model: {_encoder(seen)}"
         train = f"model: {model}, epochs: {passes}, learning_rate: 2.0e-3, patience: 5"
-    if seen.skew > SKEWED:
+    if _weighted(seen):
         train += ", class_weights: balanced"
         why += f"; classes weighted, since the largest has {seen.skew:.0f} times the rows of the smallest"
     lines = [f"# {why}", f"train: {{{train}}}"]

@@ -39,7 +39,8 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen: the examples' number and sizes (in tokens, about), and how they were read."""
+    """What was seen: the examples' number and sizes (in tokens, about), and how they were read; `mended` is the share
+    of chats whose turns had to be brought in order, `several` says that some have more than one answer."""
 
     reading: Reading
     kind: Kind
@@ -50,6 +51,8 @@ class Seen:
     long: int
     long_answer: int
     placeholders: tuple[str, ...]
+    mended: float
+    several: bool
     bad_share: float
     language: str
 
@@ -100,8 +103,14 @@ def _seen(reading: Reading, kind: Kind, column: str | None, cut: str, examples: 
     most = int(0.95 * (len(examples) - 1))
     return Seen(
         reading, kind, column, cut, len(examples), int(sum(sizes) / each), int(sizes[most] / each),
-        int(answers[most] / each), tuple(unfilled(examples)), bad_share, tongue,
+        int(answers[most] / each), tuple(unfilled(examples)),
+        sum("mended" in example for example in examples) / len(examples),
+        any(_answers_in(example) > 1 for example in examples), bad_share, tongue,
     )  # fmt: skip
+
+
+def _answers_in(example: Row) -> int:
+    return sum(message["role"] == "assistant" for message in example.get("messages", ()))
 
 
 def draft(seen: Seen, project: str, path: str, root: Path | None = None) -> str:
@@ -139,6 +148,11 @@ def _task(seen: Seen) -> list[str]:
         beside(f"  context: {context(seen)}", "tokens at once; prepare says how many rows are longer and were cut"),
         beside(f"  answer: {{max_tokens: {answer}}}", "how it writes by default; temperature: 0.8 varies answers"),
     ]
+    if seen.several and seen.kind.objective == "instructions":
+        lines.append(beside("  learn: every-answer", "or last-answer: those before it are context"))
+    if seen.mended:
+        why = f"between turns of one role in a row; {max(0.01, seen.mended):.0%} of the chats were mended"
+        lines.append(beside('  join: "\\n"', why))
     if 0 < len(seen.placeholders) <= FILLED and seen.kind.objective != "language-model":
         values = ", ".join(f"{name}: {name.upper()}" for name in seen.placeholders)
         lines.append(beside(f"  fill: {{{values}}}", "what stands for {{...}} in the data"))

@@ -15,6 +15,7 @@ from llmops.records.look import SAMPLE, first_rows, look, open_data
 from llmops.records.profile import ASIAN, Column, columns_of
 from llmops.records.readers import ENDINGS, PLAIN
 from llmops.records.tablereader import is_saved_dataset
+from llmops.starter.nearly import refuse_nearly
 from llmops.starter.usable import is_table
 from llmops.tasks import TASKS, find
 
@@ -43,8 +44,8 @@ class Kind:
 
 
 def recognise(data: Path, task: str | None = None, text: str | None = None, label: str | None = None) -> Kind:
-    """The task that data is for; `task` settles it, `label` means labels. Raises UsageError for an unknown task and
-    DataError for data that can't be read."""
+    """The task that data is for; `task` settles it, `label` means labels. Raises UsageError for an unknown task, and
+    DataError for data that can't be read or that is nearly chats (see nearly.py)."""
     if task is not None and task not in TASKS:
         near = difflib.get_close_matches(task, TASKS, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"take one of: {', '.join(TASKS)}"
@@ -57,6 +58,8 @@ def recognise(data: Path, task: str | None = None, text: str | None = None, labe
         return Kind("text-generation", "language-model", plain=True)
     rows = first_rows(open_data(data), data, SAMPLE)
     objective = None if text is not None else _spoken(rows)
+    if objective is None and text is None:
+        refuse_nearly(rows, data)
     if objective is not None or task is not None:
         return Kind("text-generation", objective or "language-model")
     if question_and_answer(columns_of(rows)):

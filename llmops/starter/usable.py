@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,16 +20,22 @@ TRIED = 5_000
 """Rows by which a column is judged that may give the answer away."""
 COLUMNS, PROSE_COLUMNS = 2, 6
 """Columns that say something, beside the target, from which rows are a table; and where every row has prose, too."""
+FLAGS = 0.75
+"""Share of flags among these columns from which, beside prose, they are labels."""
 PROSE = 0.8
 """Share of rows with a text, for the rows to be texts."""
 
 
 def is_table(rows: Sequence[Row], semicolons: bool = False) -> bool:
     """Whether rows are a table to predict from, and not texts with labels: several columns that say something, and no
-    prose in (nearly) every row; or so many columns that prose is one among them."""
+    prose in (nearly) every row; or so many columns that prose is one among them, unless nearly all of these are flags,
+    one for each label that a text may have."""
     found = guesses(cells_of(rows), semicolons)
     prose = any(guess.kind == "text" and guess.cells.filled >= PROSE * guess.cells.rows for guess in found)
-    telling = sum(guess.kind in ("number", "flag", "category", "date") for guess in found)
+    kinds = Counter(guess.kind for guess in found)
+    telling = sum(kinds[kind] for kind in ("number", "flag", "category", "date"))
+    if prose and kinds["flag"] >= FLAGS * telling:
+        return False
     return telling - 1 >= (PROSE_COLUMNS if prose else COLUMNS)
 
 

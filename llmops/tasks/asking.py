@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,8 @@ AT_ONCE = 8
 """Calls in flight, of a server that takes one row a call."""
 Many = Callable[[list[Any]], Any]
 """The bodies of some rows -> the body that asks them all."""
+Keep = Callable[[int, Any], Any]
+"""A row's place and the response to it -> what is kept of that."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,17 @@ class Answers:
         return {"latency_p50_ms": float(np.percentile(times, 50)), "latency_p95_ms": float(np.percentile(times, 95))}
 
 
-def ask(server: Server, bodies: Sequence[Any], many: Many | None, told: Callable[[int], None]) -> Answers:
+def ask(
+    server: Server,
+    bodies: Sequence[Any],
+    many: Many | None,
+    told: Callable[[int], None],
+    keep: Keep = lambda place, said: said,
+) -> Answers:
     """Send the body of every row: an even sample of up to 200 one by one, the rest in batches.
 
     `many` makes one body of several; None: the rest go one by one too, several at a time. `told` hears how many are
-    answered. Raises DataError when an answer is not 200.
+    answered, `keep` says what stays of each response. Raises DataError when an answer is not 200.
     """
     sample = even_sample(len(bodies), SAMPLE)
     rest = sorted(set(range(len(bodies))).difference(sample))
@@ -52,17 +60,19 @@ def ask(server: Server, bodies: Sequence[Any], many: Many | None, told: Callable
         server.post(PATH, bodies[place])
     for place in sample:
         started = time.perf_counter()
-        responses[place] = server.post(PATH, bodies[place])
+        said = server.post(PATH, bodies[place])
         latency_ms[place] = (time.perf_counter() - started) * 1000
+        responses[place] = keep(place, said)
         told(len(responses))
-    gathered = _apart(server, bodies, rest) if many is None else _together(server, bodies, rest, many)
+    gathered = _apart(server, bodies, rest) if many is None else together(server, bodies, rest, many)
     for place, said in gathered:
-        responses[place] = said
+        responses[place] = keep(place, said)
         told(len(responses))
     return Answers([responses[place] for place in range(len(bodies))], latency_ms)
 
 
-def _together(server: Server, bodies: Sequence[Any], places: Sequence[int], many: Many) -> Any:
+def together(server: Server, bodies: Sequence[Any], places: Sequence[int], many: Many) -> Iterator[tuple[int, Any]]:
+    """(place, response) of the rows at these places, asked in batches."""
     for start in range(0, len(places), BATCH):
         some = places[start : start + BATCH]
         yield from zip(some, server.post(PATH, many([bodies[at] for at in some]))["results"], strict=True)

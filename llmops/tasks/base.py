@@ -43,10 +43,19 @@ class TaskBase:
     settles: ClassVar[bool] = False
     forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
     default_forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
+    of_two: frozenset[str] = frozenset()
+
+    def parts_for(self, section: Any) -> Mapping[str, str]:
+        """The parts; a task whose sections ask for different kinds of answers says which."""
+        return self.parts
 
     def predicts(self, section: Any) -> Predicts:
         """Nothing that a row holds as a label."""
         return "nothing"
+
+    def unmeasured(self, section: Any) -> frozenset[str]:
+        """None."""
+        return frozenset()
 
     def reads(self, section: Any) -> Mapping[str, Kind]:
         """Rows are recognised by `example`."""
@@ -72,12 +81,12 @@ class TaskBase:
 
     def encoder(self, section: Any, train: Any) -> Encoder:
         """Of the task's parts."""
-        made: Encoder = load(self.parts["encoder"])(section, train)
+        made: Encoder = load(self.parts_for(section)["encoder"])(section, train)
         return made
 
     def learner(self, section: Any, train: Any, seed: int) -> Learner:
         """Of the task's parts."""
-        made: Learner = load(self.parts["learner"])(section, train, seed)
+        made: Learner = load(self.parts_for(section)["learner"])(section, train, seed)
         return made
 
     def codec(self, bundle: Path) -> Any:
@@ -86,39 +95,39 @@ class TaskBase:
 
     def baseline(self, section: Any, dataset: Path) -> dict[str, float | None]:
         """Of the task's parts."""
-        found: dict[str, float | None] = load(self.parts["baseline"])(section, dataset)
+        found: dict[str, float | None] = load(self.parts_for(section)["baseline"])(section, dataset)
         return found
 
     def complete(self, section: Any, dataset: Path, opened: Opened, folder: Path) -> None:
         """Of the task's parts; without one a candidate's folder is whole as it is."""
-        if "complete" in self.parts:
-            load(self.parts["complete"])(dataset, opened, folder)
+        if "complete" in (parts := self.parts_for(section)):
+            load(parts["complete"])(dataset, opened, folder)
 
     def measure(self, section: Any, dataset: Path, opened: Opened, trained: Any) -> Measured:
         """Of the task's parts."""
-        found: Measured = load(self.parts["measure"])(section, dataset, opened, trained)
+        found: Measured = load(self.parts_for(section)["measure"])(section, dataset, opened, trained)
         return found
 
     def trained_quality(self, section: Any, dataset: Path, split: str, answers: Any) -> dict[str, float]:
         """Of the task's parts, "quality"."""
-        found: dict[str, float] = load(self.parts["quality"])(section, dataset, split, answers)
+        found: dict[str, float] = load(self.parts_for(section)["quality"])(section, dataset, split, answers)
         return found
 
     def calibrate(self, section: Any, dataset: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of the task's parts; without one nothing is calibrated after the training."""
-        if "calibrate" not in self.parts:
+        if "calibrate" not in (parts := self.parts_for(section)):
             return {}, {}
-        found: tuple[dict[str, Any], dict[str, Any]] = load(self.parts["calibrate"])(section, dataset, measured.answers)
+        found: tuple[dict[str, Any], dict[str, Any]] = load(parts["calibrate"])(section, dataset, measured.answers)
         return found
 
     def prove(self, section: Any, dataset: Path, bundle: Path, server: Server, learner: Learner, room: Room) -> Proof:
         """Of the task's parts."""
-        found: Proof = load(self.parts["prove"])(section, dataset, bundle, server, learner, room)
+        found: Proof = load(self.parts_for(section)["prove"])(section, dataset, bundle, server, learner, room)
         return found
 
     def score(self, section: Any, dataset: Path, split: str, opened: Opened) -> float | None:
         """Of the task's parts."""
-        found: float | None = load(self.parts["score"])(section, dataset, split, opened)
+        found: float | None = load(self.parts_for(section)["score"])(section, dataset, split, opened)
         return found
 
 

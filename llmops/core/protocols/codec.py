@@ -4,7 +4,8 @@ that write."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,28 @@ class Codec(Protocol):
         """Responses from the runtime's output arrays, one for each request."""
 
 
+@dataclass(frozen=True)
+class Vector:
+    """What stands for a text: `values` float32 [width] of length 1, computed from `tokens` tokens; `cut`: the text has
+    more than the model reads."""
+
+    values: np.ndarray[Any, Any]
+    tokens: int
+    cut: bool
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A codec whose model gives texts' vectors too, asked for and answered (by a Vector) in the same batches."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+
+    def embedding(self, text: str) -> Any:
+        """The request for the vector of a text."""
+
+
 class Runtime(Protocol):
     """How a one-shot bundle computes."""
 
@@ -73,10 +96,15 @@ class WritingCodec(Protocol):
     vocabulary: int
     chats: bool
     """Whether the bundle has a chat template."""
+    call_marks: tuple[str, str]
+    """What stands before and after a call of a tool in an answer's text; between them {"name": .., "arguments": {..}},
+    as Python writes JSON, on a line of its own."""
+    added: Mapping[str, int]
+    """Ids of tokens that were added to the vocabulary and whose names are part of the text, such as `<think>`."""
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """The tokens of a conversation, up to where the assistant's answer begins. Raises ValueError in words when the
-        template refuses it."""
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
+        """The tokens of a conversation, up to where the assistant's answer begins; messages may hold OpenAI's
+        `tool_calls`, or have the role `tool`. Raises ValueError in words when the template refuses it."""
 
     def prompt(self, text: str) -> list[int]:
         """The tokens of a plain prompt, with the begin token where the model has one."""
@@ -89,6 +117,13 @@ class WritingCodec(Protocol):
 
     def piece(self, token: int) -> str:
         """One token as the API's logprobs name it."""
+
+    def letters(self, text: str) -> list[int]:
+        """The tokens of a text in which no special or added token stands."""
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of each token, [vocabulary]; empty for special and added ones. Raises ValueError in words when a
+        token has not the same bytes everywhere."""
 
 
 class Stepper(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llmops.core.report import Curve, Number, Passage, Table
+from llmops.core.report import Curve, Grid, Number, Passage, Table
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Proof:
     tables: list[Table] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
     split: str = "test"

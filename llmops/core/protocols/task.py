@@ -36,7 +36,9 @@ class Judged:
     response: Mapping[str, Any] | None = None
 
 
-Predicts = Literal["class", "number", "nothing"]
+Predicts = Literal["class", "classes", "number", "nothing"]
+CLASSED: tuple[Predicts, ...] = ("class", "classes")
+"""What is predicted where the row's "label" is one of a set of classes, or several of them."""
 
 
 class Task(Protocol):
@@ -63,13 +65,19 @@ class Task(Protocol):
     """Forms of the weights that compress can make for this task (float32, int8, int8-weights, int4-weights)."""
     default_forms: tuple[str, ...]
     """The candidates when the config names none."""
+    of_two: frozenset[str]
+    """Gates on figures that only two classes have."""
 
     def metric(self, section: Any) -> Metric:
         """What early stopping, tune, compress and the gates `above_baseline` and `champion` compare models by."""
 
     def predicts(self, section: Any) -> Predicts:
-        """What is predicted: a class, a number (both stand in the row's "label"), or nothing that a row holds as a
-        label (words, an entry)."""
+        """What is predicted: a class, any number of classes (the row's "label" is then a list of them, sorted, each
+        once, maybe empty), a number (all these stand in the row's "label"), or nothing that a row holds as a label
+        (words, an entry)."""
+
+    def unmeasured(self, section: Any) -> frozenset[str]:
+        """Gates of `accept_section` whose figures answers of this kind do not have."""
 
     def inputs(self, section: Any) -> Mapping[str, Any]:
         """The fields of a row that go in, by name, each with its fields.kind.Kind. Equal rows are recognised by them,
@@ -82,8 +90,9 @@ class Task(Protocol):
         """Columns that every source must have; none when `example` recognises the shape of each row."""
 
     def example(self, section: Any, row: Row) -> Row | str:
-        """One row of a source as an example, or in words why it is bad: the inputs by their names, and the rest is the
-        task's ("label" where it predicts one)."""
+        """One row of a source as an example, or in words why it is bad (the reason, by which bad rows are counted, and
+        maybe after "; " more of it): the inputs by their names, and the rest is the task's ("label" where it predicts
+        one)."""
 
     def tabled(self, section: Any, rows: Rows) -> tuple[Rows, Mapping[str, Any]]:
         """Where `columned`: what was read as the data set's rows (the target is "label"), and the rows that have to go:

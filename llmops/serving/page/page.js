@@ -1,32 +1,36 @@
-// The page to try a model of texts and correct it; base.js and shared.js are loaded before it.
+// The page to try a model of texts and correct it; base.js, shared.js and several.js are loaded before it.
 "use strict";
 
 const known = new Set();
 let model = null;
 let shown = null; // the answer on display, with the text that was asked and its line in the history
 
-// What an answer shows, for a model that knows labels and for one that finds entries.
+// What an answer shows, for a model that gives a label, or several, and for one that finds entries.
 function seen(answer) {
+  if (model.several) return severalSeen(answer);
   if (model.labels) {
     const ranking = [{ name: answer.best, share: answer.probability }];
     ranking.push(...answer.alternatives.map(({ label, probability }) => ({ name: label, share: probability })));
     return { best: answer.best, source: "", ranking };
   }
-  const ranking = answer.alternatives.map(({ text, score }) => ({ name: text, share: Math.max(0, score) }));
-  if (answer.answer !== null) ranking.unshift({ name: answer.answer, share: Math.max(0, answer.score) });
-  return { best: answer.phrased ?? answer.answer ?? "Nothing fits well enough", source: answer.source ?? "", ranking };
+  const words = answer.answer ?? answer.withheld.answer;
+  const ranking = [{ text: words, score: answer.score }, ...answer.alternatives];
+  const named = ranking.map(({ text, score }) => ({ name: text, share: Math.max(0, score) }));
+  return { best: answer.phrased ?? words, source: answer.source ?? "", ranking: named };
 }
 
 async function introduce() {
   model = await call("v1/model");
   const version = model.version ? `Version ${model.version}` : "A bundle that is not promoted";
-  const accuracy = model.metrics.valid?.accuracy;
-  const measured = typeof accuracy === "number" ? `, right on ${percent(accuracy)} of validation` : "";
+  const { accuracy, subset_accuracy: whole } = model.metrics.valid ?? {};
+  const right = accuracy ?? whole;
+  const measured = typeof right === "number" ? `, right on ${percent(right)} of validation` : "";
   const labels = model.labels ? `, ${model.labels.length} labels` : "";
   $("about").textContent = `${version}: ${model.task.replaceAll("-", " ")}${labels}${measured}.`;
   $("text").maxLength = model.max_text_chars;
   $("judge").hidden = !model.keeps_log;
   if (!model.labels) answers();
+  if (model.several) severalFace();
   known.clear();
   (model.labels ?? []).forEach((label) => known.add(label));
   $("labels").replaceChildren(...(model.labels ?? []).map((label) => option(label, "")));
@@ -43,15 +47,19 @@ function answers() {
 
 function show(text, answer) {
   const { best, source, ranking } = seen(answer);
-  shown = { text, answer, best, line: remembered(text, answer.abstained && model.labels ? `${best}?` : best) };
-  const unsure = model.labels ? "The model isn't sure enough to say. Its best guess:" : "The model isn't sure enough to say.";
-  $("kind").textContent = answer.abstained ? unsure : "The model says";
+  const { withheld } = answer;
+  shown = { text, answer, best, line: remembered(text, withheld ? `abstains (${best}?)` : best) };
+  $("answer").classList.toggle("withheld", Boolean(withheld));
+  $("kind").textContent = withheld ? "The model abstains: it isn't sure enough. It would have said:" : "The model says";
   $("label").textContent = best;
+  $("withheld").textContent = withheld ? `Kept back: ${withheld.why}.` : "";
+  $("question").textContent = withheld ? "Would that be right?" : "Is that right?";
   $("source").textContent = source;
   $("ranking").replaceChildren(...ranking.map(ranked));
   $("thanks").textContent = "";
   $("correction").value = "";
   $("newness").hidden = true;
+  if (model.several) offerBoxes(model.labels, answer);
   asking(true);
   openCorrection(false);
   $("answer").hidden = false;
@@ -84,15 +92,19 @@ $("text").addEventListener("keydown", (event) => {
     if (!$("send").disabled) $("ask").requestSubmit();
   }
 });
-offerVerdict(judge, () => shown.best);
+// Whoever likes an answer that was kept back is asked for the right one, and says that it is this.
+const liked = () => (shown.answer.withheld ? { rating: 1, correction: shown.answer.withheld.answer } : { rating: 1 });
+offerVerdict(judge, () => shown.best, liked);
 $("correction").addEventListener("input", () => {
   const label = $("correction").value.trim();
   $("newness").hidden = !label || !model.labels || known.has(label);
 });
 $("correct").addEventListener("submit", (event) => {
   event.preventDefault();
-  const label = $("correction").value.trim();
-  const button = $("correct").querySelector("button");
-  guarded(button, () => judge({ rating: -1, correction: label }, `Thank you, noted as “${label}”.`, `→ ${label}`));
+  const typed = $("correction").value.trim();
+  const correction = model.several ? [...new Set([...ticked(), ...(typed ? [typed] : [])])] : typed;
+  const told = model.several ? correction.join(", ") || "none of the labels" : typed;
+  const button = $("correct").querySelector("button.strong");
+  guarded(button, () => judge({ rating: -1, correction }, `Thank you, noted as “${told}”.`, `→ ${told}`));
 });
 introduce().catch(trouble);

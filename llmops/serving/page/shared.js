@@ -21,8 +21,8 @@ async function call(path, body) {
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.999 || share < 0.1 ? 1 : 0)} %`;
 
-function ranked({ name, share }) {
-  const line = document.createElement("li");
+function ranked({ name, share, given }, place) {
+  const line = element("li", given ?? place === 0 ? "given" : "", "");
   const bar = element("span", "bar", "");
   bar.style.width = `${100 * Math.min(1, share)}%`;
   line.append(bar, element("span", "name", name), element("span", "share", percent(share)));
@@ -46,13 +46,14 @@ function remembered(asked, answer) {
 function openCorrection(open) {
   $("correct").hidden = !open;
   $("wrong").setAttribute("aria-expanded", String(open));
-  if (open) $("correction").focus();
+  if (open) $("correct").querySelector("input").focus();
 }
 
-// The buttons below an answer: right, or wrong and in which way. `judge` sends the verdict, `best` tells the answer.
-function offerVerdict(judge, best) {
+// The buttons below an answer: right, or wrong and in which way. `judge` sends the verdict, `best` tells the answer,
+// `liked` what is sent when it is right.
+function offerVerdict(judge, best, liked = () => ({ rating: 1 })) {
   $("right").addEventListener("click", () => {
-    guarded($("right"), () => judge({ rating: 1 }, "Thank you, noted as right.", `${best()} ✓`)).then(() => {
+    guarded($("right"), () => judge(liked(), "Thank you, noted as right.", `${best()} ✓`)).then(() => {
       $("right").disabled = $("wrong").disabled;
     });
   });

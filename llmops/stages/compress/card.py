@@ -36,13 +36,19 @@ def _answers(settings: Mapping[str, Any]) -> str:
     said = []
     if labels := settings.get("labels"):
         more = f" and {len(labels) - MANY_LABELS} more" if len(labels) > MANY_LABELS else ""
-        said.append(f"One of {len(labels)} labels: {', '.join(labels[:MANY_LABELS])}{more}.")
+        how = "Any number" if settings.get("several") else "One"
+        said.append(f"{how} of {len(labels)} labels: {', '.join(labels[:MANY_LABELS])}{more}.")
     if context := settings.get("context"):
         said.append(f"Text, token by token. A prompt and its answer have at most {context:,} tokens together.")
     if target := settings.get("target"):
         said.append(_of_table(settings, target))
     elif "threshold" in settings:
         said.append(_abstains(settings["threshold"], settings.get("detector", "probability")))
+    if settings.get("several"):
+        said.append(
+            "A label is given from its own threshold on. Probabilities are calibrated by Platt scaling (Platt 1999);"
+            " both were fitted on the same rows."
+        )
     if "temperature" in settings:
         said.append(
             f"Probabilities are calibrated with a temperature of {settings['temperature']:.3f} (Guo et al. 2017),"
@@ -80,9 +86,9 @@ def _limits(settings: Mapping[str, Any]) -> str:
     if table:
         said.append("- Reasons say what moved the model's answer, not what would change the outcome.")
     elif "labels" in settings:
+        unlisted = "get others, or none." if settings.get("several") else "it abstains from, and not from all of them."
         said += [
-            "- A label that is not listed above cannot be answered; of such texts it abstains, and not from all of"
-            " them.",
+            f"- A label that is not listed above cannot be answered; texts with such a label {unlisted}",
             "- An int8 model scales activations over a whole batch, so a text's probability, and now and then"
             " its label, may differ with the company it is computed in.",
         ]

@@ -61,6 +61,7 @@ class DeployStage:
             curves=proof.curves,
             warnings=[*_warnings(job, proof, manifest, settings), *proof.warnings, *said],
             passages=proof.passages,
+            grids=proof.grids,
         )
         _write_proof(job.room.out / "proof", proof, report)
         return report

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from llmops.fields.kind import Column, Drifted, Kind
-from llmops.fields.permutation import Floats, holm, mix_shift, value_shift
+from llmops.fields.permutation import Floats, holm, mix_shift, share_shift, value_shift
 from llmops.stages.feedback.movers import Moved, moved_labels
 from llmops.stages.feedback.schema import SchemaDrift, schema_drift
 
-ABSTAINS, ANSWERS = "(abstains)", "(answers)"
+ABSTAINS, ANSWERS, NO_LABEL = "(abstains)", "(answers)", "(no label)"
 ROWS = 5000
 """Answers compared at most, the newest first."""
 FEWEST = 30
@@ -33,18 +33,20 @@ Known = Mapping[str, Mapping[str, Any]]
 @dataclass(frozen=True)
 class Sample:
     """What the model answered, a row each: its label (`ABSTAINS` for an abstention) and the best answer's probability,
-    or the number; and the columns of what was asked, as far as that was kept. Answers without labels have `abstentions`
-    instead (`ABSTAINS` or `ANSWERS`), where the model may abstain; what answers do not tell is empty."""
+    or the number; and the columns of what was asked, as far as that was kept. Where an answer may have several labels
+    they stand in `several`, without any as (`NO_LABEL`,). Answers without labels have `abstentions` instead (`ABSTAINS`
+    or `ANSWERS`), where the model may abstain; what answers do not tell is empty."""
 
     labels: Sequence[str] = ()
     confidence: Floats = field(default_factory=lambda: np.empty(0))
     fields: Mapping[str, Column] = field(default_factory=dict)
     abstentions: Sequence[str] = ()
     values: Floats = field(default_factory=lambda: np.empty(0))
+    several: Sequence[tuple[str, ...]] = ()
 
     @property
     def rows(self) -> int:
-        return max(len(self.labels), len(self.confidence), len(self.values), self.kept)
+        return max(len(self.labels), len(self.several), len(self.confidence), len(self.values), self.kept)
 
     @property
     def kept(self) -> int:
@@ -58,11 +60,15 @@ class Sample:
             [*self.labels, *other.labels], np.concatenate([self.confidence, other.confidence]),
             {name: np.concatenate(parts) for name, parts in columns.items()},
             [*self.abstentions, *other.abstentions], np.concatenate([self.values, other.values]),
+            [*self.several, *other.several],
         )  # fmt: skip
 
     def head(self, rows: int) -> Sample:
         fields = {name: column[:rows] for name, column in self.fields.items()}
-        return Sample(self.labels[:rows], self.confidence[:rows], fields, self.abstentions[:rows], self.values[:rows])
+        return Sample(
+            self.labels[:rows], self.confidence[:rows], fields, self.abstentions[:rows], self.values[:rows],
+            self.several[:rows],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,9 +137,8 @@ def measure(
         tests += [(name, test) for test in kind.drift(name, ours, theirs, known[name], rng)]
         schema += schema_drift(name, kind, ours, theirs)
     schema.sort(key=lambda found: not found.broken)
-    return Drift(
-        _judge(tests, p_limit, effect_limit), moved_labels(old.labels, new.labels), schema, old.rows, new.rows, new.kept
-    )
+    moved = moved_labels(old.labels or old.several, new.labels or new.several)
+    return Drift(_judge(tests, p_limit, effect_limit), moved, schema, old.rows, new.rows, new.kept)
 
 
 def _of_answers(old: Sample, new: Sample, rng: np.random.Generator) -> list[Drifted]:
@@ -142,6 +147,9 @@ def _of_answers(old: Sample, new: Sample, rng: np.random.Generator) -> list[Drif
     if len(old.labels) and len(new.labels):
         about = "mix of the answers, abstentions among them (total variation distance)"
         found.append(Drifted("labels", mix_shift(old.labels, new.labels, rng), about))
+    if len(old.several) and len(new.several):
+        about = "share of answers with a label (the label whose share moved the most)"
+        found.append(Drifted("labels", share_shift(old.several, new.several, rng), about))
     if len(old.abstentions) and len(new.abstentions):
         about = "share of requests on which the model abstained (difference of shares)"
         found.append(Drifted("abstentions", mix_shift(old.abstentions, new.abstentions, rng), about))

@@ -14,6 +14,7 @@ from llmops.core.artifact import write_whole
 from llmops.core.errors import DataError
 from llmops.core.protocols import Judged, Row, Rows, Task
 from llmops.fields.kind import Kind
+from llmops.fields.labelsets import each
 from llmops.fields.rows import columns_of
 from llmops.records.twins import shape
 from llmops.stages.feedback.lens import changed, keys_of, read_columns, redacted
@@ -41,8 +42,8 @@ class Harvest:
     def new_labels(self, known: Iterable[str]) -> list[tuple[str, int]]:
         """Labels of the harvest that are not `known`, with their rows, the most frequent first."""
         classes = set(known)
-        found = Counter(row["label"] for row in self.rows if "label" in row and row["label"] not in classes)
-        return found.most_common()
+        told = [str(label) for row in self.rows for label in each(row.get("label"))]
+        return Counter(label for label in told if label not in classes).most_common()
 
     def learned_until(self, rows: int) -> float:
         """The time of the latest word among the first `rows`, which a champion was trained with; 0 for none."""
@@ -158,8 +159,9 @@ def _row(line: str, where: str, kinds: Mapping[str, Kind], labelled: bool) -> Ro
     try:
         row = json.loads(line)
         label = row["label"] if labelled else row.get("label", "")
-        if not (isinstance(label, str | int | float) and isinstance(row["at"], int | float)):
-            raise TypeError("label must be a text or a number, at a number")
+        several = isinstance(label, list) and all(isinstance(one, str) for one in label)
+        if not ((several or isinstance(label, str | int | float)) and isinstance(row["at"], int | float)):
+            raise TypeError("label must be a text, a number or a list of texts, at a number")
         for name, kind in kinds.items():
             value = row[name]
             if kind.name == "text" and not (isinstance(value, str) or (value is None and len(kinds) > 1)):

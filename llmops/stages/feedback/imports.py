@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from llmops.core.errors import DataError, Mistake, UsageError
 from llmops.core.protocols import Places, Task
+from llmops.core.protocols.task import CLASSED
 from llmops.core.section import Section
 from llmops.fields.redaction import KINDS, redact
 from llmops.records.readers import read
@@ -105,7 +106,7 @@ def _log(log: TrafficLog, fresh: Sequence[Said], prose: bool) -> int:
 
 def _read(file: Path, task: Task, section: Any) -> tuple[list[Said], int]:
     """The rows that say something, and how many have no outcome yet."""
-    labelled = task.predicts(section) == "class" and not task.columned
+    labelled = task.predicts(section) in CLASSED and not task.columned
     columns = () if task.columned else ("text", "label") if labelled else task.columns(section)
     reading = read(str(file.resolve()), file.parent, columns)
     parse, do = parser(reading, task, section), expected(task, section)

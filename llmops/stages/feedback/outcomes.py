@@ -16,16 +16,9 @@ from llmops.fields import kind_of
 from llmops.fields.config import FieldSection
 from llmops.fields.kind import BadCell
 from llmops.fields.permutation import mid_ranks
+from llmops.stages.feedback import labelfigures
+from llmops.stages.feedback.estimate import Estimate
 from llmops.stages.feedback.signals import Signals, number_in, probability_of
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval; `low` and `high` are None where the rows are too few to tell."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,14 @@ def is_right(row: Judged) -> bool:
 
 def figures(judged: Sequence[Judged], signals: Signals, positive: str | None) -> dict[str, Estimate]:
     """The figures of answers that somebody spoke about: the accuracy of labels, with the area under the ROC curve where
-    there are two (`positive` is the event among them); the mean absolute error of numbers. Empty where nothing is."""
+    there are two (`positive` is the event among them); of several labels see labelfigures.py; the mean absolute error
+    of numbers. Empty where nothing is."""
     if signals.numbers:
         return _of_numbers(judged)
     if not signals.labels:
         return {}
+    if signals.several:
+        return labelfigures.figures(judged)
     answered = [row for row in judged if not row.abstained]
     found = {} if positive is None else _ranking(judged, positive)
     if not answered:

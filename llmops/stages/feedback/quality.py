@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 from llmops.core.intervals import wilson
 from llmops.core.protocols import Judged
+from llmops.fields.labelsets import in_words, labels_of
 from llmops.records.trafficreader import Volume
-from llmops.stages.feedback.outcomes import Estimate, Span, by_week, figures, is_right
+from llmops.stages.feedback import labelfigures
+from llmops.stages.feedback.estimate import Estimate
+from llmops.stages.feedback.outcomes import Span, by_week, figures, is_right
 from llmops.stages.feedback.signals import Signals
 
 
@@ -31,6 +34,8 @@ class Quality:
     liked_low: float | None = None
     liked_high: float | None = None
     weeks: Sequence[Span] = ()
+    changed: Sequence[tuple[str, int, int]] = ()
+    """Of answers with several labels: a label, how often users added it, and how often they took it out."""
 
     def estimate(self, name: str) -> tuple[float | None, float | None, float | None]:
         """A figure with its interval; None each where nothing is known."""
@@ -48,7 +53,8 @@ def measure(
     ratings = [row.rating for row in served if row.rating is not None]
     liked = ratings.count(1)
     liked_low, liked_high = wilson(liked / len(ratings), len(ratings)) if ratings else (None, None)
-    pairs = [(answer, correction, count) for (answer, correction), count in wrong.most_common(10)]
+    shown = (lambda text: in_words(labels_of(text))) if signals.several else str
+    pairs = [(shown(answer), shown(correction), count) for (answer, correction), count in wrong.most_common(10)]
     return Quality(
         requests=sum(day.requests for day in volumes),
         abstained=sum(day.abstained for day in volumes),
@@ -61,4 +67,5 @@ def measure(
         liked_low=liked_low,
         liked_high=liked_high,
         weeks=by_week(sorted(served, key=lambda row: row.at), signals, positive),
+        changed=labelfigures.corrected(answered) if signals.several else (),
     )

@@ -14,9 +14,10 @@ from llmops.bundle.predictor import Predictor
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row, Rows, Task
 from llmops.fields.kind import Column
+from llmops.fields.labelsets import labels_of
 from llmops.fields.rows import columns_of, read_split
 from llmops.records.trafficreader import Logged
-from llmops.stages.feedback.drift import ABSTAINS, ANSWERS, Sample
+from llmops.stages.feedback.drift import ABSTAINS, ANSWERS, NO_LABEL, Sample
 from llmops.stages.feedback.lens import Lens
 from llmops.stages.feedback.signals import Signals, number_in
 
@@ -29,7 +30,7 @@ LEARNT = 50_000
 BATCH = 1024
 """Rows of fields in one batch."""
 Answer = tuple[Any, Any, bool, float | None]
-"""(label, probability, abstained, number)"""
+"""(label, or several as one text; probability, abstained, number)"""
 
 
 def split(dataset: Path, name: str) -> Rows:
@@ -129,6 +130,9 @@ def _sample(answers: Sequence[Answer], fields: Mapping[str, Column], signals: Si
     sure = np.array([probability for _, probability, *_ in answers], np.float64)
     if not signals.labels:
         return Sample((), sure, fields, [ABSTAINS if abstained else ANSWERS for _, _, abstained, _ in answers])
+    if signals.several:
+        sets = [tuple(labels_of(label)) or (NO_LABEL,) for label, *_ in answers]
+        return Sample(confidence=sure, fields=fields, several=sets)
     return Sample([ABSTAINS if abstained else str(label) for label, _, abstained, _ in answers], sure, fields)
 
 

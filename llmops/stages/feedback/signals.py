@@ -7,26 +7,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.core.protocols import Judged, Task
+from llmops.core.protocols.task import CLASSED
 
 
 @dataclass(frozen=True)
 class Signals:
-    """`labels`: answers are one of a set of labels, and corrections are too. `certainty`: an answer comes with its
-    probability, and the model may abstain. `numbers`: answers and corrections are numbers. `outcomes`: corrections are
-    what came true and come whether or not the answer was right; else users mostly speak up about wrong ones. A model
-    that writes has none of these: what users asked and said is all there is."""
+    """`labels`: answers are one of a set of labels, and corrections are too; with `several` any number of them.
+    `certainty`: an answer comes with its probability, and the model may abstain. `numbers`: answers and corrections are
+    numbers. `outcomes`: corrections are what came true and come whether or not the answer was right; else users mostly
+    speak up about wrong ones. A model that writes has none of these: what users asked and said is all there is."""
 
     labels: bool
     certainty: bool
     numbers: bool = False
     outcomes: bool = False
+    several: bool = False
 
     @classmethod
     def of(cls, task: Task, section: Any) -> Signals:
         """The signals of a task's answers."""
-        numbers = task.predicts(section) == "number"
-        answers = task.runtime == "oneshot"
-        return cls(task.predicts(section) == "class", answers and not numbers, numbers, task.columned)
+        predicts, answers = task.predicts(section), task.runtime == "oneshot"
+        numbers = predicts == "number"
+        return cls(predicts in CLASSED, answers and not numbers, numbers, task.columned, predicts == "classes")
+
+    @property
+    def abstains(self) -> bool:
+        """Whether the model may keep an answer back; of several labels there may be none instead."""
+        return self.certainty and not self.several
 
     @property
     def answers(self) -> bool:

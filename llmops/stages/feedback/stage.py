@@ -8,6 +8,7 @@ from typing import Any
 from llmops.core.artifact import write_json
 from llmops.core.errors import DataError, Mistake
 from llmops.core.protocols import Depends, Job, Places, Task
+from llmops.core.protocols.task import CLASSED
 from llmops.core.report import Report
 from llmops.core.section import Section
 from llmops.records.trafficreader import TrafficReader
@@ -130,16 +131,16 @@ def _files(sections: Mapping[str, Section], task: Task) -> list[str]:
 
 def known_labels(job: Job) -> list[str]:
     """The labels of the data set, the outside one too; none where rows have no labels."""
-    if job.task.predicts(job.sections["task"]) != "class":
+    if job.task.predicts(job.sections["task"]) not in CLASSED:
         return []
     outside = getattr(job.sections["task"], "outside", None)
     return [*read_labels(job.inputs["dataset"]), *([outside] if outside else [])]
 
 
 def event(job: Job) -> str | None:
-    """Of two classes the one whose probability is looked at; None for any other number of them."""
+    """Of two classes the one whose probability is looked at; None for any other number of them, or several at once."""
     labels = known_labels(job)
-    return labels[1] if len(labels) == 2 else None
+    return labels[1] if len(labels) == 2 and job.task.predicts(job.sections["task"]) == "class" else None
 
 
 def judge(section: FeedbackSection, findings: Findings) -> dict[str, Any]:

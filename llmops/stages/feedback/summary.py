@@ -51,7 +51,7 @@ class Findings:
 
 def tell(section: FeedbackSection, findings: Findings, verdict: dict[str, Any], labels: Sequence[str]) -> Report:
     """The report; `labels` are those that the data set knows."""
-    new_labels = findings.harvest.new_labels(labels)
+    new_labels = findings.harvest.new_labels(labels) if findings.signals.labels else []
     return Report(
         headline=headline(findings, verdict),
         numbers=numbers(findings, verdict, len(new_labels)),
@@ -93,7 +93,7 @@ def _drift_in_words(comparison: Comparison) -> str:
 def numbers(findings: Findings, verdict: dict[str, Any], new_labels: int) -> dict[str, Number]:
     """The figures for gates and scripts; shares lie between 0 and 1."""
     quality, harvest = findings.quality, findings.harvest
-    abstained = {"abstained_share": _share(quality.abstained, quality.requests)} if findings.signals.certainty else {}
+    abstained = {"abstained_share": _share(quality.abstained, quality.requests)} if findings.signals.abstains else {}
     return {
         "requests": quality.requests,
         **abstained,
@@ -119,6 +119,9 @@ def _of_answers(findings: Findings, new_labels: int) -> dict[str, Number]:
     """Figures of answers: of labels and numbers how often, or how far, they were wrong; words have many that may be
     right."""
     quality, signals = findings.quality, findings.signals
+    if signals.several:
+        found = {**_estimated(quality, "f1_micro"), **_estimated(quality, "subset_accuracy")}
+        return {**found, "new_labels": new_labels}
     if signals.labels:
         return {**_estimated(quality, "accuracy"), **_more(quality, "roc_auc"), "new_labels": new_labels}
     if signals.numbers:
@@ -145,8 +148,10 @@ def tables(section: FeedbackSection, findings: Findings, new_labels: list[tuple[
     """The tables that have rows."""
     drift = findings.comparison.drift
     pairs: list[list[Number]] = [list(pair) for pair in findings.quality.pairs]
+    changed: list[list[Number]] = [list(row) for row in findings.quality.changed]
     made = [
         Table("Answers that users corrected the most", ["answered", "right is", "times"], pairs),
+        Table("Labels that users changed", ["label", "added", "taken out"], changed),
         Table("Labels that the data set doesn't know", ["label", "corrections"], [list(pair) for pair in new_labels]),
         span_table("Quality by the week of the request", "week of (UTC)", findings.quality.weeks),
         span_table("Quality by version", "version", findings.versions if len(findings.versions) > 1 else []),
@@ -176,7 +181,7 @@ def volume_table(findings: Findings) -> Table:
     """Requests of the last days, and abstentions where there can be any."""
     columns = ["day (UTC)", "requests", "abstained"]
     rows: list[list[Number]] = [[day.day, day.requests, day.abstained] for day in findings.volumes[-DAYS:]]
-    shown = len(columns) if findings.signals.certainty else 2
+    shown = len(columns) if findings.signals.abstains else 2
     return Table("Requests a day", columns[:shown], [row[:shown] for row in rows])
 
 
@@ -229,7 +234,7 @@ def _volume_curve(findings: Findings) -> list[Curve]:
     if len(volumes) < 2:
         return []
     lines = {"requests": [(float(at), float(day.requests)) for at, day in enumerate(volumes)]}
-    if findings.signals.certainty:
+    if findings.signals.abstains:
         lines["abstained"] = [(float(at), float(day.abstained)) for at, day in enumerate(volumes)]
     return [Curve("Requests a day", f"days since {volumes[0].day}", "requests", lines)]
 
@@ -248,9 +253,10 @@ def _doubts(findings: Findings) -> list[str]:
     if signals.outcomes and quality.figures:
         few = f", and {quality.judged} are few" if quality.judged < FEW_VOTES else ""
         return [f"the estimates rest on the {quality.judged} answers whose outcome is known{few}"]
-    if signals.labels and "accuracy" in quality.figures:
-        _, low, high = quality.estimate("accuracy")
-        return [_doubt("estimated_accuracy", "rated or corrected", quality.judged, low, high)]
+    headline = "subset_accuracy" if signals.several else "accuracy"
+    if signals.labels and headline in quality.figures:
+        _, low, high = quality.estimate(headline)
+        return [_doubt(f"estimated_{headline}", "rated or corrected", quality.judged, low, high)]
     if not (signals.labels or signals.numbers) and quality.rated:
         return [_doubt("liked_share", "rated", quality.rated, quality.liked_low, quality.liked_high)]
     return []

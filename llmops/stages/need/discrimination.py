@@ -10,6 +10,7 @@ from llmops.core.intervals import auc_margin
 from llmops.core.report import Number, Table
 from llmops.stages.need.sample import SPLITS, Sample
 from llmops.stages.need.told import Told
+from llmops.tasks.event import event_of
 
 RANKING = ("roc_auc", "average_precision")
 """Metrics that compare events with other rows."""
@@ -19,10 +20,10 @@ ten to twenty events for each thing that is learnt)."""
 MARGINS = (0.05, 0.03, 0.02, 0.01)
 
 
-def look(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any]) -> Told:
-    """All of it."""
+def look(accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any], positive: str | None) -> Told:
+    """All of it; the event is the class that the config calls `positive`, else the rarest."""
     counts = {split: sample.counts(split) for split in SPLITS}
-    events = min(counts["train"], key=lambda label: counts["train"][label])
+    events = event_of(counts["train"], positive)
     by_split = {split: (counts[split][events], sum(counts[split].values()) - counts[split][events]) for split in SPLITS}
     wanted = float((accept.get("roc_auc") or {}).get("at_least") or baseline["valid"] or 0.75)
     expected = min(max(wanted, 0.5), 0.999)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from llmops.core.errors import Mistake
+from llmops.core.errors import DataError, Mistake
 
 INFINITE = float("inf")
-PROPORTIONS = {"accuracy", "parity", "recall_at_1", "recall_at_5", "exact_match", "reward_accuracy"}
+PROPORTIONS = {"accuracy", "subset_accuracy", "parity", "recall_at_1", "recall_at_5", "exact_match", "reward_accuracy"}
 """Figures that count how many of the test rows are right: statistics knows how exactly so many rows know them."""
-SHARES = PROPORTIONS | {"f1_macro", "f1_weighted", "balanced_accuracy", "mrr", "rouge_l"}
+SHARES = PROPORTIONS | {
+    "f1_micro", "f1_macro", "f1_weighted", "balanced_accuracy", "mrr", "rouge_l", "roc_auc", "average_precision",
+    "recall", "precision", "coverage", "answered_accuracy", "outside_recall", "brier", "calibration_error",
+    "interval_coverage", "true_positive_rate_gap", "selection_rate_gap",
+}  # fmt: skip
 """Figures between 0 and 1."""
 DIFFERENCES = {"above_baseline"}
 """Figures that compare two values of the task's metric."""
@@ -33,6 +38,23 @@ def gate_mistakes(gate: str, bounds: Mapping[str, float | None], metric: str) ->
         what = f"no {gate} is at least {least:g} and at most {most:g}."
         found.append(Mistake(what, f"need.accept.{gate}", do="exchange the two bounds, or leave one out"))
     return found
+
+
+def never_measured(gate: str, metric: str) -> Mistake:
+    """A gate on a figure that answers of the config's kind do not have."""
+    what = f"{gate} is no figure of what `task:` asks for, so the gate could never be passed."
+    return Mistake(what, f"need.accept.{gate}", do=f"take another, such as {metric}, or leave it out")
+
+
+def refuse_gates_of_two(accept: Mapping[str, Any], of_two: Collection[str], classes: int) -> None:
+    """Raises DataError for a gate on a figure that only two classes have (`of_two`), where there are more."""
+    gate = next((gate for gate, bounds in accept.items() if bounds and gate in of_two), None)
+    if gate is not None and classes > 2:
+        raise DataError(
+            f"{gate} is a figure of two classes, and the rows have {classes:,}.",
+            f"need.accept.{gate}",
+            "take a mean over classes: f1_macro, roc_auc, or for texts balanced_accuracy",
+        )
 
 
 def _range(gate: str, metric: str) -> tuple[float, float]:

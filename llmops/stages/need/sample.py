@@ -15,11 +15,13 @@ import numpy as np
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Row, Rows
+from llmops.core.protocols.task import CLASSED
 from llmops.core.section import Section
 from llmops.fields.config import UNCLEANED
 from llmops.fields.hashing import place_of
+from llmops.fields.labelsets import each
 from llmops.fields.rows import Columned, Listed
-from llmops.records.cleaned import cleaned, sizes
+from llmops.records.cleaned import cleaned, sizes, unlabelled
 from llmops.records.config import as_source
 from llmops.records.examples import load_examples, refuse_one_class
 from llmops.records.ordering import by_order
@@ -41,8 +43,8 @@ class Sample:
     outside: str | None
 
     def counts(self, split: str) -> Counter[str]:
-        """Rows of each class, the outside label left out."""
-        found = Counter(map(str, self.splits[split].values("label")))
+        """Rows of each class (a row with several counts for each), the outside label left out."""
+        found = Counter(name for label in self.splits[split].values("label") for name in each(label))
         found.pop(str(self.outside), None)
         return found
 
@@ -92,15 +94,15 @@ def take_sample(job: Job) -> Sample:
     section = job.sections["task"]
     outside: str | None = getattr(section, "outside", None)
     splits = _split(job, prepare, outside)
-    if job.task.predicts(section) == "class":
+    if job.task.predicts(section) in CLASSED:
         _refuse_unknown(splits, outside, step_of(prepare, "split")["test_file"])
         splits = _known(splits, outside)
     trained = len(splits["train"])
     if outside is not None:
         trained -= sum(label == outside for label in splits["train"].values("label"))
     names = ", ".join(as_source(source).path for source in prepare.sources)
-    if job.task.predicts(section) == "class":
-        labels = sorted({str(label) for label in splits["train"].values("label")} - {str(outside)})
+    if job.task.predicts(section) in CLASSED:
+        labels = [each(label) for label in splits["train"].values("label") if label != outside or label is None]
         refuse_one_class(labels, names, f"{trained} different training rows")
     else:
         _refuse_empty(splits, names)
@@ -108,27 +110,39 @@ def take_sample(job: Job) -> Sample:
     return Sample(splits, trained + round(trained * copies), outside)
 
 
-def _untrained(splits: Mapping[str, Rows], split: str, outside: str | None) -> Any:
-    """The places of a split's rows whose label no training row has."""
-    trained = {*splits["train"].values("label"), outside}
-    return np.flatnonzero([label not in trained for label in splits[split].values("label")])
+def _trained(splits: Mapping[str, Rows], outside: str | None) -> set[str]:
+    """The labels that are known: those of training rows, and the outside one."""
+    return {name for label in splits["train"].values("label") for name in each(label)} | {str(outside)}
 
 
 def _known(splits: Mapping[str, Rows], outside: str | None) -> dict[str, Rows]:
-    """The splits without held-out rows whose label no training row has: prepare drops them."""
-    gone = {split: _untrained(splits, split, outside) for split in ("valid", "test")}
-    kept = {split: splits[split].take(np.delete(np.arange(len(splits[split])), gone[split])) for split in gone}
-    return {**splits, **kept}
+    """The splits without what no training row has: held-out rows with such a label alone go, as prepare drops them, and
+    rows with several labels keep the others."""
+    trained = _trained(splits, outside)
+    return {**splits, **{split: _without_others(splits[split], trained) for split in ("valid", "test")}}
+
+
+def _without_others(rows: Rows, trained: set[str]) -> Rows:
+    labels = rows.values("label")
+    left = [[name for name in each(label) if name in trained] for label in labels]
+    kept = [place for place, label in enumerate(labels) if left[place] or not each(label)]
+    if any(isinstance(label, list) for label in labels):
+        rows = rows.with_values("label", left)
+    return rows.take(kept)
 
 
 def _refuse_unknown(splits: Mapping[str, Rows], outside: str | None, test_file: str | None) -> None:
     """Raises DataError, as prepare would, when the user's test file has labels that no training row has."""
-    lost = splits["test"].take(_untrained(splits, "test", outside))
-    if test_file and len(lost):
-        labels = sorted({str(label) for label in lost.values("label")})
+    if not test_file:
+        return
+    trained, test = _trained(splits, outside), splits["test"]
+    lost = [[name for name in each(label) if name not in trained] for label in test.values("label")]
+    first = next((place for place, names in enumerate(lost) if names), None)
+    if first is not None:
+        labels = sorted({name for names in lost for name in names})
         raise DataError(
             f"{test_file} has labels that no training row has: {', '.join(labels[:5])}.",
-            where=str(lost.values("origin")[0]),
+            where=str(test.values("origin")[first]),
             do="add training rows for them; rows that belong to no class need their label as `task.outside`",
         )
 
@@ -179,7 +193,7 @@ def _different(job: Job, sources: list[Any], prepare: Any) -> tuple[Rows, Any]:
     task, section = job.task, job.sections["task"]
     found = load_examples(sources, job.places.root, task, section, prepare.max_bad_rows)
     rows, kept = cleaned(task, section, found.rows, getattr(prepare, "cleaning", UNCLEANED))
-    rows = rows.take(np.flatnonzero(kept))
+    rows = rows.take(np.flatnonzero(kept & ~unlabelled(section, rows)))
     keys = input_keys(task, section, rows)
     if not task.settles and all(step.dedup is None for step in prepare.steps):
         return rows, keys

@@ -11,12 +11,13 @@ from llmops.core import gates
 from llmops.core.artifact import write_json
 from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Metric, Places, Rows, Task
+from llmops.core.protocols.task import CLASSED
 from llmops.core.report import Number, Report, Table
 from llmops.core.section import Section
 from llmops.records.readers import source_path
 from llmops.stages.need import classes, discrimination, estimate, numeric, texts
 from llmops.stages.need.config import NeedSection
-from llmops.stages.need.gatecheck import gate_mistakes
+from llmops.stages.need.gatecheck import gate_mistakes, never_measured, refuse_gates_of_two
 from llmops.stages.need.sample import Sample, dataset_rows, step_of, take_sample
 from llmops.stages.need.told import Told
 
@@ -38,12 +39,17 @@ class NeedStage:
 
     def check(self, sections: Mapping[str, Section], task: Task, places: Places) -> list[Mistake]:
         accept = sections["need"].plain()["accept"]
-        metric = task.metric(sections["task"]).name
-        return [mistake for gate, bounds in accept.items() if bounds for mistake in gate_mistakes(gate, bounds, metric)]
+        metric, unmeasured = task.metric(sections["task"]).name, task.unmeasured(sections["task"])
+        found = [
+            mistake for gate, bounds in accept.items() if bounds for mistake in gate_mistakes(gate, bounds, metric)
+        ]
+        return found + [never_measured(gate, metric) for gate in accept if accept[gate] and gate in unmeasured]
 
     def run(self, job: Job) -> Report:
         need = job.section("need", NeedSection)
         sample = take_sample(job)
+        if job.task.predicts(job.sections["task"]) in CLASSED:
+            refuse_gates_of_two(need.plain()["accept"], job.task.of_two, len(sample.counts("train")))
         folder = encoded(job, sample.planned(), "sample", sample.planned_train_rows)
         # Before the baseline: what scikit-learn holds is not the training's memory.
         foreseen = estimate.foresee(job, folder, need.probe_s)
@@ -77,7 +83,7 @@ def score_baseline(job: Job, sample: Sample, folder: Path) -> dict[str, Any]:
     section: Any = job.sections["task"]
     job.room.say("measuring the simple baseline, which any model must beat")
     found = {"metric": job.task.metric(section).name, **job.task.baseline(section, folder), "valid_half": None}
-    if job.task.predicts(section) != "class":
+    if job.task.predicts(section) not in CLASSED:
         return found
     half = encoded(job, {**sample.halved(), "test": sample.splits["test"].take([])}, "half", 0)
     return {**found, "valid_half": job.task.baseline(section, half)["valid"]}
@@ -88,11 +94,12 @@ def report(job: Job, sample: Sample, baseline: Mapping[str, Any], foreseen: esti
     accept = job.section("need", NeedSection).plain()["accept"]
     metric, predicts = job.task.metric(job.sections["task"]), job.task.predicts(job.sections["task"])
     must_hold = Table("What must hold before it may go live", ["gate"], [[line] for line in gates.words(accept)])
-    told = looked_at(accept, sample, baseline, metric, predicts)
+    positive: str | None = getattr(job.sections["task"], "positive", None)
+    told = looked_at(accept, sample, baseline, metric, predicts, positive)
     numbers: dict[str, Number] = {
         **told.numbers,
         "baseline_valid": baseline["valid"],
-        **({"baseline_valid_half": baseline["valid_half"]} if predicts == "class" else {}),
+        **({"baseline_valid_half": baseline["valid_half"]} if predicts in CLASSED else {}),
         "baseline_test": baseline["test"],
         **{name: round(value, 3) for name, value in foreseen.items()},
     }
@@ -105,13 +112,18 @@ def report(job: Job, sample: Sample, baseline: Mapping[str, Any], foreseen: esti
 
 
 def looked_at(
-    accept: Mapping[str, Any], sample: Sample, baseline: Mapping[str, Any], metric: Metric, predicts: str
+    accept: Mapping[str, Any],
+    sample: Sample,
+    baseline: Mapping[str, Any],
+    metric: Metric,
+    predicts: str,
+    positive: str | None,
 ) -> Told:
-    """What the rows can teach and show, by what is predicted."""
-    if metric.name in discrimination.RANKING:
-        return discrimination.look(accept, sample, baseline)
-    if predicts == "class":
-        return classes.look(accept, sample, baseline)
+    """What the rows can teach and show, by what is predicted; `positive` is the class that the config calls so."""
+    if metric.name in discrimination.RANKING and predicts == "class":
+        return discrimination.look(accept, sample, baseline, positive)
+    if predicts in CLASSED:
+        return classes.look(accept, sample, baseline, positive, several=predicts == "classes")
     if predicts == "number":
         return numeric.look(accept, sample, baseline, metric)
     return texts.look(accept, sample, baseline, metric)
@@ -130,6 +142,7 @@ def headline(numbers: Mapping[str, Number], metric: Metric, predicts: str) -> st
         beat += "" if metric.higher else " (lower is better)"
     many = {
         "class": f"in {numbers.get('classes')} classes",
+        "classes": f"with {numbers.get('classes')} labels",
         "number": f"with values from {numbers.get('target_low'):.4g} to {numbers.get('target_high'):.4g}"
         if predicts == "number"
         else "",

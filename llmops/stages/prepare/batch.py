@@ -9,7 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from llmops.core.protocols import Row, Rows, Task
+from llmops.core.protocols.task import CLASSED
 from llmops.fields.kind import Keys
+from llmops.fields.labelsets import each
 from llmops.records.twins import input_keys, twin_keys
 
 Objects = np.ndarray[Any, np.dtype[np.object_]]
@@ -20,8 +22,8 @@ FIELDS = ("keys", "twins", "labels", "votes", "groups", "moments")
 @dataclass(frozen=True)
 class Batch:
     """Rows, and arrays of their length: `keys`, by which their inputs are equal and from which their split is hashed;
-    `twins`, by which they say the same altogether; `labels` where a class is predicted; `votes`, the rows that each
-    stands for; `groups` and `moments` where the split goes by them."""
+    `twins`, by which they say the same altogether; `labels` where a class is predicted, tuples of them where it may be
+    several; `votes`, the rows that each stands for; `groups` and `moments` where the split goes by them."""
 
     rows: Rows
     keys: Keys
@@ -51,6 +53,15 @@ class Batch:
         arrays = {name: _end_to_end(parts, name) for name in FIELDS}
         return replace(self, rows=parts[0].rows.joined([part.rows for part in parts[1:]]), **arrays)
 
+    def labels_of_rows(self) -> list[tuple[str, ...]]:
+        """Each row's labels: one, any number, or none where no class is predicted."""
+        return [()] * len(self) if self.labels is None else [each(label) for label in self.labels.tolist()]
+
+    def with_labels(self, labels: Sequence[tuple[str, ...]], votes: Ints | None = None) -> Self:
+        """The same rows with other sets of labels, and other votes where they are given."""
+        rows = self.rows.with_values("label", [list(one) for one in labels])
+        return replace(self, rows=rows, labels=_objects(labels), votes=self.votes if votes is None else votes)
+
     def row(self, place: int) -> Row:
         """One row as a mapping."""
         return self.rows.row(place)
@@ -77,7 +88,7 @@ def _end_to_end(parts: Sequence[Batch], name: str) -> Any:
 def batch_of(task: Task, section: Any, rows: Rows, group: bool = False, time: bool = False) -> Batch:
     """Rows as a batch; `group` and `time` say that rows carry these."""
     keys = input_keys(task, section, rows)
-    labels = _objects(rows.values("label")) if task.predicts(section) == "class" else None
+    labels = _objects(rows.values("label")) if task.predicts(section) in CLASSED else None
     return Batch(
         rows=rows,
         keys=keys,
@@ -90,6 +101,8 @@ def batch_of(task: Task, section: Any, rows: Rows, group: bool = False, time: bo
 
 
 def _objects(values: Sequence[Any]) -> Objects:
+    """An array of these, lists as tuples; one by one, since numpy would take tuples of one length for a matrix."""
     made = np.empty(len(values), object)
-    made[:] = values
+    for place, value in enumerate(values):
+        made[place] = tuple(value) if isinstance(value, list) else value
     return made

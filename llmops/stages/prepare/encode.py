@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llmops.core.artifact import write_json
 from llmops.core.protocols import Encoder, Rows
 from llmops.fields.config import CleanStep
+from llmops.fields.labelsets import each
 
 FORMAT = 1
 
@@ -19,8 +20,8 @@ def encode(
 ) -> dict[str, Any]:
     """Write the data set into the new folder `out`; returns the encoder's figures ("max_tokens", "cut" ...).
 
-    Rows are counted by class where there are `classes`. `harvest_rows` is how many rows feedback's harvest had when
-    this data set was made, whether or not they were kept: feedback counts what is new since.
+    Rows are counted by class where there are `classes`, those without any as "". `harvest_rows` is how many rows
+    feedback's harvest had when this data set was made, whether or not they were kept: feedback counts what is new.
     """
     out.mkdir(parents=True)
     for split, rows in splits.items():
@@ -35,8 +36,11 @@ def encode(
         "harvest_rows": harvest_rows,
     }
     if classes:
-        about["class_counts"] = {
-            split: dict(sorted(Counter(map(str, rows.values("label"))).items())) for split, rows in splits.items()
-        }
+        about["class_counts"] = {split: dict(sorted(Counter(_names(rows)).items())) for split, rows in splits.items()}
     write_json(out / "dataset.json", about)
     return figures
+
+
+def _names(rows: Rows) -> Iterator[str]:
+    """The labels of the rows, one after the other."""
+    return (name for label in rows.values("label") for name in each(label) or ("",))

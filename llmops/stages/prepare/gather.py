@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Row, Rows
+from llmops.core.protocols.task import CLASSED
 from llmops.fields.cleaning import clean
-from llmops.records.cleaned import cleaned, sizes
+from llmops.records.cleaned import cleaned, sizes, unlabelled
 from llmops.records.config import SourceSection
 from llmops.records.examples import Examples, load_examples, refuse_one_class
 from llmops.records.twins import shape
@@ -19,9 +21,11 @@ from llmops.stages.prepare.batch import Batch, batch_of
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
 from llmops.stages.prepare.harvest import harvest_file, harvest_rows, read_harvest
+from llmops.stages.prepare.labelvotes import settle_sets
 from llmops.stages.prepare.nearness import Nearness
 from llmops.stages.prepare.rows import Dropped
 from llmops.stages.prepare.split import Splitter
+from llmops.stages.prepare.untrained import refuse_unknown, trained_labels, without_unknown
 
 MOST_ALSO_IN_TEST = 0.05  # share of training rows that may stand in the user's test file as well
 LEARNT_SPLITS = ("train", "valid")
@@ -39,6 +43,8 @@ class Gathered:
     harvest_kept: int = 0
     near_test: list[tuple[Row, Row]] = field(default_factory=list)
     """Pairs (row of the test file, its near twin in training)."""
+    untrained: Counter[str] = field(default_factory=Counter)
+    """Labels that no training row has, and how many held-out rows had them."""
 
 
 def gather(job: Job) -> Gathered:
@@ -63,7 +69,8 @@ class Gathering:
 
     def __init__(self, job: Job) -> None:
         self.job, self.task, self.task_section = job, job.task, job.sections["task"]
-        self.classes = job.task.predicts(self.task_section) == "class"
+        self.several = job.task.predicts(self.task_section) == "classes"
+        self.classes = job.task.predicts(self.task_section) in CLASSED
         self.section = job.section("prepare", PrepareSection)
         step = self.section.step(SplitStep)
         assert step is not None  # the section's validator saw to it
@@ -100,11 +107,13 @@ class Gathering:
         return loaded
 
     def _batch(self, rows: Rows, by: str = "") -> Batch:
-        """Rows cleaned, as a batch; those of which cleaning leaves nothing go."""
+        """Rows cleaned, as a batch; those go of which cleaning leaves nothing, or that nobody gave a label."""
         new, kept = cleaned(self.task, self.task_section, rows, self.section.cleaning)
+        bare = kept & unlabelled(self.task_section, new)
         batch = batch_of(self.task, self.task_section, new, group=by == "group", time=by == "time")
         self.result.dropped.drop_all(batch, np.flatnonzero(~kept), "empty_after_cleaning")
-        return batch.where(kept)
+        self.result.dropped.drop_all(batch, np.flatnonzero(bare), "no label")
+        return batch.where(kept & ~bare)
 
     def apart_from_test(self, batch: Batch, limit: float = MOST_ALSO_IN_TEST) -> Batch:
         """Rows that don't stand in the test file, compared by what makes two rows equal."""
@@ -138,7 +147,8 @@ class Gathering:
         if self.section.step(DedupStep) is None:
             return batch
         if self.task.settles:
-            batch, conflicts = settle_conflicts(batch, self.result.dropped)
+            settle = settle_sets if self.several else settle_conflicts
+            batch, conflicts = settle(batch, self.result.dropped)
             self.result.conflicts += conflicts
         batch = drop_exact(batch, self.result.dropped, self.task.settles)
         return self._without_near(batch) if near else batch
@@ -208,34 +218,23 @@ class Gathering:
     def drop_untrained_labels(self) -> None:
         """Labels that no training row has can't be learnt. Raises DataError when the user's test file has some."""
         splits = self.result.splits
-        trained = {*self._labels("train"), self.outside}
+        known = trained_labels(splits["train"]) | {str(self.outside)}
+        if self.step.test_file:
+            refuse_unknown(splits["test"], known, self.step.test_file, self.several)
         for split in ("valid", "test"):
-            known = np.array([label in trained for label in self._labels(split)], bool)
-            lost = np.flatnonzero(~known)
-            if len(lost) and split == "test" and self.step.test_file:
-                labels = sorted({str(label) for label in np.array(self._labels(split), object)[lost]})
-                raise DataError(
-                    f"{self.step.test_file} has labels that no training row has: {', '.join(labels[:5])}.",
-                    where=splits[split].origin(lost[0]),
-                    do="add training rows for them; rows that belong to no class need their label as `task.outside`",
-                )
-            self.result.dropped.drop_all(splits[split], lost, "label_not_in_train", [{"split": split}] * len(lost))
-            splits[split] = splits[split].where(known)
-
-    def _labels(self, split: str) -> list[Any]:
-        labels = self.result.splits[split].labels
-        return [] if labels is None else labels.tolist()
+            splits[split], lost = without_unknown(splits[split], known, split, self.result.dropped)
+            self.result.untrained.update(lost)
 
     def refuse_too_little(self) -> None:
-        """Raises DataError for a train or valid split without rows, and for fewer than two classes where a class is
-        predicted."""
+        """Raises DataError for a train or valid split without rows, and where classes are predicted and the training
+        rows tell none apart."""
         splits = self.result.splits
         names = ", ".join(note.name for note in self.result.loaded[0].notes)
         reasons = (
             ", ".join(f"{reason} {n:,}" for reason, n in self.result.dropped.by_reason().items()) or "nothing dropped"
         )
         if self.classes:
-            refuse_one_class(sorted(set(self._labels("train"))), names, reasons)
+            refuse_one_class(splits["train"].labels_of_rows(), names, reasons)
         if not len(splits["train"]):
             raise DataError(
                 f"no row is left to train on ({reasons}).",

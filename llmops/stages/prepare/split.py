@@ -7,8 +7,10 @@ The rule, for `by: row` and `by: group`:
    alone: no row ever enters or leaves the test set because others come, go, or change places.
 2. With `stratify`, where a class is predicted, rows outside the test set are looked at in the order of the files, label
    by label: the first of a label trains, and its third validates when none before it did. So every label that has
-   three of them reaches train and valid. A row's place depends on rows before it only: appending rows, or sources,
-   moves none. Rows put in before others may move a few between train and valid, never to or from test.
+   three of them reaches train and valid. Where rows have several labels, a row trains that is the first of any of its
+   labels; else it validates when one of them has waited for that since its third. A row's place depends on rows
+   before it only: appending rows, or sources, moves none. Rows put in before others may move a few between train and
+   valid, never to or from test.
 
 No rule can promise small labels a test row as well without 1.: a rule that holds for all data that may yet come can
 look at nothing but the row. The report names labels that have none.
@@ -36,7 +38,7 @@ from llmops.stages.prepare.batch import Batch
 from llmops.stages.prepare.config import SplitStep
 
 SPLITS = ("train", "valid", "test")
-VALID_BY = 3  # the row of a label, counted outside the test set, that validates when none before it did
+VALID_BY = 3  # the row of a label, counted outside the test set, from which one validates when none before it did
 
 
 @dataclass
@@ -46,8 +48,8 @@ class Splitter:
     step: SplitStep
     outside: str | None = None
     _groups: dict[str, str] = field(default_factory=dict)
-    _rows: Counter[Any] = field(default_factory=Counter)
-    _valid: Counter[Any] = field(default_factory=Counter)
+    _rows: Counter[str] = field(default_factory=Counter)
+    _valid: Counter[str] = field(default_factory=Counter)
 
     def split(self, batch: Batch, sizes: Sequence[int] = ()) -> dict[str, Batch]:
         """Rows of the sources by split, each in the given order; `sizes` are the rows' characters, which `by: order`
@@ -79,41 +81,39 @@ class Splitter:
     def _by_group(self, batch: Batch, bands: list[str]) -> list[str]:
         assert batch.groups is not None
         places = []
-        labels = self._labels(batch)
-        for group, label, band in zip(batch.groups.tolist(), labels, bands, strict=True):
+        for group, labels, band in zip(batch.groups.tolist(), batch.labels_of_rows(), bands, strict=True):
             if group in (None, ""):
-                places.append(self._settle(label, band))
+                places.append(self._settle(labels, band))
                 continue
             name = str(group)
             if name not in self._groups:
                 [of_group] = self._bands(np.array([place(f"group:{name}")]))
-                self._groups[name] = self._settle(label, of_group)
+                self._groups[name] = self._settle(labels, of_group)
             else:
-                self._count(label, self._groups[name])
+                self._count(labels, self._groups[name])
             places.append(self._groups[name])
         return places
 
     def _settled(self, batch: Batch, bands: list[str]) -> list[str]:
         if batch.labels is None or not self.step.stratify:
             return bands
-        return [self._settle(label, band) for label, band in zip(batch.labels.tolist(), bands, strict=True)]
+        return [self._settle(labels, band) for labels, band in zip(batch.labels_of_rows(), bands, strict=True)]
 
-    def _labels(self, batch: Batch) -> list[Any]:
-        return [None] * len(batch) if batch.labels is None else batch.labels.tolist()
-
-    def _settle(self, label: Any, band: str) -> str:
-        """The split of a row with this label whose hash says `band`."""
-        if label is not None and self.step.stratify and band != "test" and label != self.outside:
-            if self._rows[label] == 0:
+    def _settle(self, labels: Sequence[str], band: str) -> str:
+        """The split of a row with these labels whose hash says `band`."""
+        if self.step.stratify and band != "test":
+            learnt = [label for label in labels if label != self.outside]
+            if any(not self._rows[label] for label in learnt):
                 band = "train"
-            elif self._rows[label] == VALID_BY - 1 and not self._valid[label]:
+            elif any(self._rows[label] >= VALID_BY - 1 and not self._valid[label] for label in learnt):
                 band = "valid"
-        self._count(label, band)
+        self._count(labels, band)
         return band
 
-    def _count(self, label: Any, split: str) -> None:
-        self._rows[label] += split != "test"
-        self._valid[label] += split == "valid"
+    def _count(self, labels: Sequence[str], split: str) -> None:
+        for label in labels:
+            self._rows[label] += split != "test"
+            self._valid[label] += split == "valid"
 
     def _collect(self, batch: Batch, places: Sequence[str]) -> dict[str, Batch]:
         where = np.asarray(places)

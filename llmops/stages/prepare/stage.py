@@ -9,6 +9,7 @@ from typing import Any
 
 from llmops.core.errors import Mistake
 from llmops.core.protocols import Depends, Job, Places, Rows, Task
+from llmops.core.protocols.task import CLASSED
 from llmops.core.report import Report
 from llmops.core.section import Section
 from llmops.fields.cleaning import clean
@@ -73,7 +74,7 @@ class PrepareStage:
         splits["train"] = splits["train"].joined([made]) if len(made) else splits["train"]
         encoder = job.task.encoder(job.sections["task"], job.sections["train"])
         job.room.say("encoding " + ", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()) + " rows")
-        classes = job.task.predicts(job.sections["task"]) == "class"
+        classes = job.task.predicts(job.sections["task"]) in CLASSED
         figures = encode(splits, encoder, prepare.cleaning, found.harvest_read, classes, job.room.out / "dataset")
         found.dropped.write(job.room.out / "dropped.jsonl")
         report = summary(job, found, splits, len(made), figures)
@@ -113,8 +114,8 @@ def _tokenizer(train: Any) -> list[Path]:
 
 
 def _rewordable(task: Task, section: Any) -> bool:
-    """Whether rows are one text each, with a class that stays when its words change."""
-    return task.predicts(section) == "class" and [kind.name for kind in task.inputs(section).values()] == ["text"]
+    """Whether rows are one text each, with classes that stay when its words change."""
+    return task.predicts(section) in CLASSED and [kind.name for kind in task.inputs(section).values()] == ["text"]
 
 
 def _augmented(job: Job, prepare: PrepareSection, found: Gathered, train: Rows) -> Rows:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops.core.protocols import Job, Rows
+from llmops.core.protocols.task import CLASSED
 from llmops.core.report import Number, Report, Table, cell
 from llmops.fields.kind import Kind
 from llmops.fields.rows import columns_of
@@ -28,17 +29,19 @@ def summary(job: Job, found: Gathered, splits: Splits, augmented: int, figures: 
     ("numbers": dict, "tables": list[Table], "passages": list[Passage], "warnings": list[str])."""
     section: Any = job.sections["task"]
     inputs = job.task.inputs(section)
-    classed = job.task.predicts(section) == "class"
-    classes = Classes(splits, getattr(section, "outside", None)) if classed else None
+    predicts = job.task.predicts(section)
+    classed, several = predicts in CLASSED, predicts == "classes"
+    classes = Classes(splits, getattr(section, "outside", None), several) if classed else None
     reasons = found.dropped.by_reason()
     read = sum(loaded.read for loaded in found.loaded) + found.harvest_read
     kept = ", ".join(f"{len(rows):,} {split}" for split, rows in splits.items())
-    kept += f" in {len(classes.names)} classes" if classes else ""
+    if classes:
+        kept += f" with {len(classes.names)} labels" if several else f" in {len(classes.names)} classes"
     return Report(
         headline=f"{read:,} rows read, {kept}; {sum(reasons.values()):,} dropped",
         numbers={**_numbers(found, splits, classes, read, augmented), **_encoded(figures)},
         tables=[
-            *([classes.table()] if classes else []),
+            *(classes.tables() if classes else []),
             *_tables(found, splits, inputs, job.task.settles),
             *figures.get("tables", []),
         ],
@@ -58,7 +61,7 @@ def _numbers(found: Gathered, splits: Splits, classes: Classes | None, read: int
         "rows_read": read,
         "bad_rows": sum(len(loaded.bad) for loaded in found.loaded),
         **{split: len(rows) for split, rows in splits.items()},
-        **({"classes": len(classes.names)} if classes else {}),
+        **(classes.numbers() if classes else {}),
         "dropped": sum(reasons.values()),
         "duplicates": reasons.get("duplicate", 0),
         "near_duplicates": reasons.get("near_duplicate", 0),
@@ -124,7 +127,6 @@ def _bad(found: Gathered) -> list[Table]:
 def _warnings(
     found: Gathered, splits: Splits, figures: dict[str, Any], section: Any, inputs: Mapping[str, Kind]
 ) -> list[str]:
-    lost = {row["label"] for row in found.dropped.rows if row["reason"] == "label_not_in_train"}
     guessed = [f"{n.name} ({n.encoding})" for loaded in found.loaded for n in loaded.notes if n.encoding_found]
     unused = [f"{note.name}: {few(note.unused)}" for loaded in found.loaded for note in loaded.notes if note.unused]
     alone = [f"{note.unmatched:,} in {note.name}" for loaded in found.loaded for note in loaded.notes if note.unmatched]
@@ -142,8 +144,13 @@ def _warnings(
         (alone, "rows whose key stands nowhere in a table that joins (its columns are missing there): " + few(alone)),
         (unused, "columns that no setting names were not read: " + "; ".join(unused)),
         (any(loaded.bad for loaded in found.loaded), _bad_rows(found)),
-        (lost, f"left out, since no training row has them: {few(lost)}"),
-        (found.conflicts, f"{what} with several labels: {len(found.conflicts):,}; see the table"),
+        (
+            found.untrained,
+            "left out of held-out rows, since no training row has them: "
+            + few(f"{label} ({rows:,} rows)" for label, rows in found.untrained.items()),
+        ),
+        (found.conflicts, f"{what} that are labelled in several ways: {len(found.conflicts):,}; see the table"),
+        *((True, line) for loaded in found.loaded if loaded.joined and (line := loaded.joined.warning())),
         (found.near_test, f"test rows with a near twin in training: {len(found.near_test):,}; they stay"),
         (
             cut > CUT_SHARE * every,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, computed_field
 from tokenizers import Tokenizer
 
 from llmops.core.errors import DataError
@@ -18,9 +18,11 @@ from llmops.core.protocols import Arrays
 from llmops.core.section import Section
 from llmops.fields.cleaning import cleaner
 from llmops.tasks.answering.config import PhraseSection
+from llmops.tasks.answering.embedding import TextToEmbed, told
 from llmops.tasks.answering.index import Index, read_index, there
 from llmops.tasks.answering.phrasing import Phraser
 from llmops.tasks.answering.ranking import DEPTH, best_first
+from llmops.tasks.withheld import Withheld, less_sure
 
 DECIMALS = 6
 REMAKE = "make the bundle again: llmops compress CONFIG"
@@ -66,6 +68,8 @@ class AnsweringResponse(Section):
 
     answer: str | None
     """The best entry's words; null when the server abstains."""
+    withheld: Withheld | None = None
+    """When the server abstains: the best entry's words, and why they are kept back."""
     phrased: str | None = None
     """The answer in a generator's words, where the bundle names one and it did answer."""
     entry: str
@@ -76,10 +80,14 @@ class AnsweringResponse(Section):
     """How well it fits: cosine and BM25's share, weighted; at most 1."""
     confidence: float
     """How likely the best entry is right, as validation showed for such scores."""
-    abstained: bool
-    """Whether `confidence` lies below the threshold that validation chose: nothing in the index fits."""
     alternatives: list[FoundEntry]
     """The next best entries."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def abstained(self) -> bool:
+        """Whether `confidence` lies below the threshold that validation chose: nothing in the index fits."""
+        return self.withheld is not None
 
     @property
     def best(self) -> str:
@@ -111,6 +119,9 @@ class AnsweringSettings(Section):
     def confidence(self, score: float) -> float:
         """How likely an entry with this score is right."""
         return 1.0 / (1.0 + math.exp(-max(-500.0, min(500.0, self.slope * score + self.intercept))))
+
+
+Asked = AnsweringRequest | TextToEmbed
 
 
 class AnsweringCodec:
@@ -147,13 +158,22 @@ class AnsweringCodec:
         """The request that a row of a data set would have been; no generator is asked to phrase the answer."""
         return AnsweringRequest(question=row["text"], phrase=False)
 
-    def size(self, request: AnsweringRequest) -> int:
-        """Characters: what limits are counted in, and what batches are grouped by."""
-        return len(request.question)
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return int(self.index.vectors.shape[1])
 
-    def encode(self, requests: Sequence[AnsweringRequest]) -> Arrays:
-        """Arrays "tokens" and "mask", int64 [batch, length], padded to the longest question of this batch."""
-        return self.arrays([self.clean(request.question) for request in requests])
+    def embedding(self, text: str) -> TextToEmbed:
+        """The request for the vector of a text, of a question or of what may answer one."""
+        return TextToEmbed(text)
+
+    def size(self, request: Asked) -> int:
+        """Characters: what limits are counted in, and what batches are grouped by."""
+        return len(request.text)
+
+    def encode(self, requests: Sequence[Asked]) -> Arrays:
+        """Arrays "tokens" and "mask", int64 [batch, length], padded to the longest text of this batch."""
+        return self.arrays([self.clean(request.text) for request in requests])
 
     def arrays(self, texts: Sequence[str]) -> Arrays:
         """The arrays of cleaned texts, questions or entries."""
@@ -166,21 +186,38 @@ class AnsweringCodec:
             mask[place, : len(row)] = 1
         return {"tokens": tokens, "mask": mask}
 
-    def decode(self, arrays: Sequence[Any], requests: Sequence[AnsweringRequest]) -> list[AnsweringResponse]:
-        """Responses from questions' vectors, float32 [batch, width]."""
+    def decode(self, arrays: Sequence[Any], requests: Sequence[Asked]) -> list[Any]:
+        """Responses from vectors, float32 [batch, width]: answers to questions, the vectors themselves of texts."""
+        vectors = arrays[0]
+        asked = {place: request for place, request in enumerate(requests) if isinstance(request, AnsweringRequest)}
+        if len(asked) == len(requests):
+            return self._answers(vectors, list(asked.values()))
+        others = [place for place in range(len(requests)) if place not in asked]
+        texts = [self.clean(requests[place].text) for place in others]
+        found: dict[int, Any] = dict(zip(others, told(vectors[others], texts, self.tokenizer), strict=True))
+        if asked:
+            found |= dict(zip(asked, self._answers(vectors[list(asked)], list(asked.values())), strict=True))
+        return [found[place] for place in range(len(requests))]
+
+    def _answers(self, vectors: np.ndarray[Any, Any], requests: Sequence[AnsweringRequest]) -> list[AnsweringResponse]:
+        """The answers to questions with these vectors."""
         questions = [self.clean(request.question) for request in requests]
-        scores = self.index.scores(arrays[0], questions, self.settings.lexical)
+        scores = self.index.scores(vectors, questions, self.settings.lexical)
         found = [self._response(row, request.top) for row, request in zip(scores, requests, strict=True)]
         return self._phrased(found, requests) if self.phraser else found
 
     def _response(self, scores: np.ndarray[Any, Any], top: int) -> AnsweringResponse:
         best, *others = [self._found(number, scores[number]) for number in best_first(scores, top)]
         confidence = self.settings.confidence(best.score)
-        abstained = confidence < self.settings.threshold
+        withheld = self._withheld(best, confidence) if confidence < self.settings.threshold else None
         return AnsweringResponse(
-            answer=None if abstained else best.text, entry=best.entry, source=best.source, score=best.score,
-            confidence=round(confidence, DECIMALS), abstained=abstained, alternatives=others,
+            answer=None if withheld else best.text, withheld=withheld, entry=best.entry, source=best.source,
+            score=best.score, confidence=round(confidence, DECIMALS), alternatives=others,
         )  # fmt: skip
+
+    def _withheld(self, best: FoundEntry, confidence: float) -> Withheld:
+        why = less_sure(confidence, self.settings.threshold)
+        return Withheld(answer=best.text, probability=round(confidence, DECIMALS), why=why)
 
     def _found(self, number: int, score: float) -> FoundEntry:
         entry = self.index.entries[number]

@@ -47,10 +47,10 @@ def praised(said: Judged) -> tuple[str, str | None] | None:
 
 
 def named(said: Judged) -> list[dict[str, Any]]:
-    """The entries of a response with their words; the best one's are gone when the server abstained."""
+    """The entries of a response with their words, the best one's too when the server kept them back."""
     response = said.response or {}
     entries = [one for one in response.get("alternatives", []) if isinstance(one.get("text"), str)]
-    if isinstance(response.get("answer"), str):
-        best = {"entry": response.get("entry"), "text": response["answer"], "source": response.get("source")}
-        entries = [best, *entries]
+    best = response.get("answer") or (response.get("withheld") or {}).get("answer")
+    if isinstance(best, str):
+        entries = [{"entry": response.get("entry"), "text": best, "source": response.get("source")}, *entries]
     return entries

@@ -40,6 +40,7 @@ class Tabular(TaskBase):
         "score": "llmops.tasks.tabular.proof:score",
     }
     columned: ClassVar[bool] = True
+    of_two = frozenset({"brier", "expected_cost", "true_positive_rate_gap", "selection_rate_gap"})
     forms: tuple[str, ...] = ("float32",)
     default_forms: tuple[str, ...] = ("float32",)
 

@@ -16,6 +16,7 @@ from llmops.core.report import Number, Table
 from llmops.fields import kind_of
 from llmops.fields.rowkeys import row_keys
 from llmops.fields.rows import columns_of
+from llmops.tasks.event import event_last
 from llmops.tasks.tabular.arrays import Arrays
 from llmops.tasks.tabular.config import TabularSection, TabularTrainSection
 from llmops.tasks.tabular.features import Columns, Plan, fit_plan
@@ -85,17 +86,7 @@ class TabularEncoder:
                 f"column {self.section.target}",
                 do="write `predict: number` in `task:`, or name another `target`",
             )
-        positive = self.section.positive
-        if positive is not None and positive not in labels:
-            raise DataError(
-                f"`positive: {positive}` is no value of `{self.section.target}`; it has {', '.join(labels[:SHOWN])}.",
-                where="task.positive",
-                do="name one of them",
-            )
-        if len(labels) == 2:
-            event = positive or min(labels, key=lambda label: (counts[label], label))
-            labels.sort(key=lambda label: label == event)
-        return labels
+        return event_last(counts, self.section.positive, self.section.target)
 
     def target(self, rows: Rows, labels: Sequence[str]) -> np.ndarray[Any, Any]:
         """Class numbers, -1 for classes that training lacks; or the numbers themselves."""

@@ -14,7 +14,9 @@ from llmops.core.protocols import Learner, Opened, Proof, Room, Rows, Server
 from llmops.core.report import Curve, Number, Table
 from llmops.fields import kind_of
 from llmops.fields.rows import columns_of, read_split
+from llmops.tasks import ranking
 from llmops.tasks.asking import Answers, ask
+from llmops.tasks.bootstrap import MOST_DRAWN, bootstrap
 from llmops.tasks.tabular import metrics, slices
 from llmops.tasks.tabular.arrays import Arrays, read_labels
 from llmops.tasks.tabular.calibration import apply
@@ -135,13 +137,13 @@ class Served:
         name = self.section.metric_name
         if self.two:
             event = self.truth == 1
-            low, high = metrics.auc_interval(event, self.values[:, 1])
+            low, high = ranking.auc_interval(event, self.values[:, 1])
             found |= {"events": int(event.sum()), "roc_auc_low": low, "roc_auc_high": high}
             found |= {"threshold": self.codec.settings.threshold, "alarms": float(self.decided.mean())}
             calibration = self.codec.settings.calibration or {}
             found["calibration_method"] = str(calibration.get("method"))
         if f"{name}_low" not in found and len(self.truth) <= MOST_DRAWN:
-            low, high = metrics.bootstrap(lambda places: self.figures(places)[name], len(self.truth))
+            low, high = bootstrap(lambda places: self.figures(places)[name], len(self.truth))
             found |= {f"{name}_low": low, f"{name}_high": high}
         gaps = slices.gaps(self.groups, self.truth == 1, self.decided == 1) if self.two and self.groups else {}
         return found | gaps
@@ -169,7 +171,11 @@ class Served:
 
     def curves(self) -> list[Curve]:
         """ROC, precision and recall, and reliability of two classes."""
-        return metrics.curves(self.truth == 1, self.values[:, 1]) if self.two else []
+        if not self.two:
+            return []
+        event, score = self.truth == 1, self.values[:, 1]
+        drawn = ranking.curves(event, score)
+        return [*drawn, metrics.reliability(event, score)] if drawn else []
 
     def mistakes(self) -> Table:
         """The rows whose answers were furthest off."""
@@ -210,8 +216,6 @@ class Served:
         ]  # fmt: skip
 
 
-MOST_DRAWN = 50_000
-"""Rows up to which the metric's interval is drawn by resampling."""
 FEW_EVENTS = 50
 MUCH = 0.05
 SAID = ("label", "probability", "value", "low", "high", "score")

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from llmops.core.intervals import Z95, wilson
+from llmops.core.intervals import Z95, told, wilson
 from llmops.core.report import Number, Table
 from llmops.fields.kind import Kind
-from llmops.tasks.tabular.metrics import auc_interval, calibration_error, roc_auc
+from llmops.tasks.ranking import auc_interval, roc_auc
+from llmops.tasks.tabular.metrics import calibration_error
 
 Floats = np.ndarray[Any, Any]
 FEWEST = 30
@@ -106,8 +107,3 @@ def _widest(columns: Sequence[Sequence[Floats]]) -> float | None:
 def share(hits: Floats) -> str:
     """A share with its interval; a dash without rows."""
     return told(float(hits.mean()), *wilson(float(hits.mean()), len(hits))) if len(hits) else "-"
-
-
-def told(value: float, low: float, high: float) -> str:
-    """A figure with its interval."""
-    return f"{value:.3g} ({low:.3g} to {high:.3g})"

@@ -1,4 +1,4 @@
-"""Text classification: one label for one text. This module loads no torch."""
+"""Text classification: one label for one text, or several. This module loads no torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmops.core.errors import Mistake
+from llmops.core.plugins import load
 from llmops.core.protocols import Judged, Metric, Row
 from llmops.core.protocols.task import Predicts
 from llmops.core.section import Section
 from llmops.fields.hashing import row_id
+from llmops.fields.kind import BadCell
+from llmops.fields.labelsets import labels_of
 from llmops.tasks.base import TextTask, missing_model
-from llmops.tasks.text_classification.config import TextAcceptSection, TextClassificationSection, TextTrainSection
+from llmops.tasks.text_classification.config import (
+    GATES_OF_MANY,
+    GATES_OF_ONE,
+    TextAcceptSection,
+    TextClassificationSection,
+    TextTrainSection,
+)
+from llmops.tasks.text_classification.several.reading import labels_of_row
 
 
 class TextClassification(TextTask):
@@ -35,11 +45,36 @@ class TextClassification(TextTask):
         "prove": "llmops.tasks.text_classification.proof:prove",
         "score": "llmops.tasks.text_classification.proof:score",
     }
+    parts_of_many: ClassVar[Mapping[str, str]] = {
+        "encoder": "llmops.tasks.text_classification.several.encoder:LabelsEncoder",
+        "learner": "llmops.tasks.text_classification.several.learner:LabelsClassifier",
+        "codec": "llmops.tasks.text_classification.several.codec:LabelsCodec",
+        "baseline": "llmops.tasks.text_classification.several.baseline:score_dataset",
+        "measure": "llmops.tasks.text_classification.several.assess:measure",
+        "quality": "llmops.tasks.text_classification.several.assess:quality",
+        "calibrate": "llmops.tasks.text_classification.several.assess:calibrate",
+        "prove": "llmops.tasks.text_classification.several.proof:prove",
+        "score": "llmops.tasks.text_classification.several.score:score",
+    }
+    """The parts where a text may have several labels."""
     settles = True
+    of_two = frozenset({"recall"})
+
+    def parts_for(self, section: TextClassificationSection) -> Mapping[str, str]:
+        """By how many labels a text may have."""
+        return self.parts_of_many if section.several else self.parts
+
+    def codec(self, bundle: Path) -> Any:
+        """By how many labels the bundle gives."""
+        return load((self.parts_of_many if gives_several(bundle) else self.parts)["codec"])(bundle)
 
     def predicts(self, section: TextClassificationSection) -> Predicts:
-        """A class."""
-        return "class"
+        """A class, or any number of them."""
+        return "classes" if section.several else "class"
+
+    def unmeasured(self, section: TextClassificationSection) -> frozenset[str]:
+        """Gates of one label where there may be several, and the other way round."""
+        return GATES_OF_ONE if section.several else GATES_OF_MANY
 
     def metric(self, section: TextClassificationSection) -> Metric:
         """What models are compared by: the one that `task.metric` names."""
@@ -54,22 +89,22 @@ class TextClassification(TextTask):
         return self.preparing(section)
 
     def columns(self, section: TextClassificationSection) -> tuple[str, ...]:
-        """Text and label."""
-        return section.text, section.label
+        """The text, and what holds the label or the labels."""
+        return section.text, *section.label_columns
 
     def example(self, section: TextClassificationSection, row: Row) -> Row | str:
         """{"text", "label"} from a source's row, or in words why the row is bad."""
-        found = {}
-        for field, column in (("text", section.text), ("label", section.label)):
-            if column not in row:
-                return f"no column {column!r}"
-            value = row[column]
-            if isinstance(value, list | tuple | set | dict):
-                return f"more than one value in {column!r} (one label a row, please)"
-            found[field] = "" if value is None else str(value).strip()
-            if not found[field]:
-                return f"empty {field}"
-        return found
+        missing = [column for column in self.columns(section) if column not in row]
+        if missing:
+            return f"no column {missing[0]!r}"
+        try:
+            text = words_of(row[section.text], section.text, "text")
+            if section.several:
+                return {"text": text, "label": labels_of_row(section, row)}
+            [column] = section.label_columns
+            return {"text": text, "label": words_of(row[column], column, "label")}
+        except BadCell as error:
+            return str(error)
 
     def encoding(self, train: TextTrainSection) -> dict[str, Any]:
         """What decides how texts become tokens: the encoder, or the size of the vocabulary trained on the data."""
@@ -85,13 +120,30 @@ class TextClassification(TextTask):
     def settings(self, section: TextClassificationSection, dataset: Path) -> dict[str, Any]:
         """Labels and max_tokens, as prepare found them."""
         about = json.loads((dataset / "dataset.json").read_bytes())
-        return {"labels": json.loads((dataset / "labels.json").read_bytes()), "max_tokens": about["max_tokens"]}
+        found = {"labels": json.loads((dataset / "labels.json").read_bytes()), "max_tokens": about["max_tokens"]}
+        return {**found, "several": True} if section.several else found
 
     def harvested(self, section: TextClassificationSection, said: Judged) -> Row | None:
         """The correction as a labelled text; None for a rating alone, and where the log kept no text."""
         if said.correction is None or (asked := self.asked(section, said.request or {})) is None:
             return None
-        return {
-            "id": row_id(asked["text"]), **asked, "label": said.correction, "at": said.said_at,
-            "request_id": said.id,
-        }  # fmt: skip
+        label = labels_of(said.correction, section.separator) if section.several else said.correction
+        return {"id": row_id(asked["text"]), **asked, "label": label, "at": said.said_at, "request_id": said.id}
+
+
+def words_of(cell: Any, column: str, field: str) -> str:
+    """A cell as the one text that it should be. Raises BadCell in words."""
+    if isinstance(cell, list | tuple | set | dict):
+        raise BadCell(f"more than one value in {column!r} (one label a row, please)")
+    text = "" if cell is None else str(cell).strip()
+    if not text:
+        raise BadCell(f"empty {field}")
+    return text
+
+
+def gives_several(bundle: Path) -> bool:
+    """Whether a bundle gives several labels. False for one that can't be read: its codec says so."""
+    try:
+        return bool(json.loads((bundle / "bundle.json").read_bytes())["settings"].get("several"))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return False

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from llmops.engine.ragged import Ragged
+from llmops.tasks.text_classification import metrics
 from llmops.tasks.text_classification.abstention import choose, sure
-from llmops.tasks.text_classification.calibration import fit_temperature
+from llmops.tasks.text_classification.calibration import fit_temperature, softmax
 from llmops.tasks.text_classification.config import TextClassificationSection
-from llmops.tasks.text_classification.metrics import scores
 from llmops.tasks.text_classification.tradeoff import figures, parting
 
 
@@ -23,8 +23,8 @@ def truth(dataset: Path, split: str) -> np.ndarray[Any, Any]:
 def quality(
     section: TextClassificationSection, dataset: Path, split: str, logits: np.ndarray[Any, Any]
 ) -> dict[str, float]:
-    """accuracy, f1_macro, f1_weighted, balanced_accuracy of logits, float32 [rows, classes], in the split's order."""
-    return scores(truth(dataset, split), logits.argmax(axis=1), logits.shape[1])
+    """The metrics (metrics.py) of logits, float32 [rows, classes], in the split's order."""
+    return metrics.figures(truth(dataset, split), softmax(logits))
 
 
 def agreement(dataset: Path, split: str, logits: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,15 +26,23 @@ from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.export import export_onnx
 from llmops.nets.tokenizer import pad_id
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
+from llmops.tasks.text_classification.encoder import TextEncoder
 from llmops.tasks.text_classification.networks import architecture, fresh_network
+from llmops.tasks.text_classification.objective import Objective, OneLabel
 from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
-from llmops.tasks.text_classification.update import Before, Hold, slowed, unfit
+from llmops.tasks.text_classification.update import Before, Hold, Holding, slowed, unfit
 
 FORMAT = 1
 
 
 class Classifier:
     """A text classifier; `train` or `load` first, the rest after."""
+
+    gives: Literal["one", "many"] = "one"
+    """How many labels a text may have."""
+    objective: ClassVar[type[Objective]] = OneLabel
+    hold: ClassVar[Callable[..., Holding]] = Hold.to
+    encoder: ClassVar[type[TextEncoder]] = TextEncoder
 
     def __init__(self, section: TextClassificationSection, train: TextTrainSection, seed: int) -> None:
         self.section, self.settings, self.seed = section, train, seed
@@ -49,6 +58,8 @@ class Classifier:
         """Have the next training start from the model in `folder`; else in words why it cannot."""
         base = type(self)(self.section, self.settings, self.seed)
         base.load(folder)
+        if base.gives != self.gives:
+            return f"it gives `labels: {base.gives}`, and the config asks for `labels: {self.gives}`"
         if reason := unfit(base.settings, self.settings):
             return reason
         self.base = base
@@ -86,7 +97,7 @@ class Classifier:
         kind = FrozenProblem if self.settings.method == "frozen" else TextProblem
         if self.base is None:
             network = fresh_network(self.settings, self.plan)
-            return kind(network, train, valid, self.settings, self.section.metric, self.pad(), self.device())
+            return self.posed(kind, network, train, valid, self.settings)
         return self.pose_update(kind, self.base, train, valid)
 
     def pose_update(self, kind: type[TextProblem], base: Classifier, train: Ragged, valid: Ragged) -> TextProblem:
@@ -96,11 +107,18 @@ class Classifier:
         before = Before(base.trained(), base.labels)
         network = fresh_network(settings, self.plan, before.network.encoder)
         before.hand_down_head(network.head, self.labels)
-        problem = kind(network, train, valid, settings, self.section.metric, self.pad(), self.device())
+        problem = self.posed(kind, network, train, valid, settings)
         if settings.update.hold:
-            problem.hold = Hold.to(settings.update, before, self.labels, base.score(train), problem.labels)
+            problem.hold = self.hold(settings.update, before, self.labels, base.score(train), problem.objective.labels)
         self.base = None  # its weights are not needed any more
         return problem
+
+    def posed(
+        self, kind: type[TextProblem], network: nn.Module, train: Ragged, valid: Ragged, settings: TextTrainSection
+    ) -> TextProblem:
+        """A network with these rows as the engine takes it."""
+        metric, pad, device = self.section.metric, self.pad(), self.device()
+        return kind(network, train, valid, settings, metric, pad, device, self.objective)
 
     def adopt(self, dataset: Path) -> None:
         """Take over a data set's labels and tokenizer, and plan the network for them."""
@@ -142,7 +160,7 @@ class Classifier:
         return sum(value.numel() for value in self.trained().parameters())
 
     def predict(self, dataset: Path, split: str) -> np.ndarray:
-        """Logits for a split of a data set, float32 [rows, classes], in the split's order."""
+        """Logits for a split of a data set, float32 [rows, labels], in the split's order."""
         return self.score(Ragged.read(dataset / f"{split}.safetensors"))
 
     def score(self, data: Ragged) -> np.ndarray:
@@ -171,6 +189,7 @@ class Classifier:
                 "format": FORMAT,
                 "model": self.settings.model,
                 "train": self.settings.plain(),
+                "gives": self.gives,
                 "labels": self.labels,
                 "architecture": self.plan,
             },
@@ -189,7 +208,7 @@ class Classifier:
                     "upgrade llmops.",
                 )
             self.settings = TextTrainSection(**about["train"])
-            self.labels, self.plan = about["labels"], about["architecture"]
+            self.labels, self.plan, self.gives = about["labels"], about["architecture"], about.get("gives", "one")
             self.tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
             config = json.loads((folder / "config.json").read_bytes()) if self.plan["kind"] == PRETRAINED else None
             network = build(self.plan, config)

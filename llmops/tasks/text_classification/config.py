@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,17 @@ from llmops.core.section import Section
 from llmops.engine.config import FitSection
 
 SCRATCH = ("bag-of-words", "text-cnn", "bilstm", "transformer")
+MetricOfOne = Literal[
+    "accuracy", "f1_macro", "f1_weighted", "balanced_accuracy", "roc_auc", "average_precision", "recall"
+]
+"""What models that give one label are compared by."""
+MetricOfMany = Literal["f1_micro", "f1_macro", "subset_accuracy", "average_precision"]
+"""What models that give several labels are compared by."""
+GATES_OF_ONE = frozenset(
+    ("accuracy", "balanced_accuracy", "roc_auc", "recall", "coverage", "answered_accuracy", "outside_recall")
+)
+GATES_OF_MANY = frozenset(("f1_micro", "subset_accuracy", "hamming_loss"))
+"""Gates on figures that only answers of one label, and only those of several, have."""
 
 
 class LoraSection(Section):
@@ -98,14 +109,26 @@ class AbstainSection(Section):
 
 
 class TextClassificationSection(Section):
-    """`task:` for text classification: which column is the text, which the label."""
+    """`task:` for text classification: which column is the text, which the label (or the labels)."""
 
     name: Literal["text-classification"] = "text-classification"
     """The task."""
     text: str = "text"
     """Column with the text."""
-    label: str = "label"
-    """Column with the label; one label a row."""
+    label: str | list[str] = "label"
+    """Column with the label. With `labels: many` the column with the labels, or a list of columns that each say by 1 or
+    0 (true or false, yes or no; nothing means no) whether the row has the label that the column is called by."""
+    labels: Literal["one", "many"] = "one"
+    """How many labels a row has: `one`, or `many`: any number of them, also none."""
+    separator: str | None = None
+    """With `labels: many`: what stands between the labels in a cell, such as ";". A cell that is a JSON list is always
+    read as one; without a separator any other cell is one label."""
+    empty: Literal["keep", "drop"] = "keep"
+    """With `labels: many`: what a row without any label means. `keep`: somebody looked, and none of the labels fits; it
+    is trained on as such. `drop`: nobody looked; the row is left out and counted ("no label")."""
+    positive: str | None = None
+    """Of two labels, the event that recall, average_precision and the curves are of (spam, fraud); absent: the rarer
+    one."""
     outside: str | None = None
     """Label of rows that belong to no class (out of scope). They are not trained as a class: validation uses
     them to choose how and when the server abstains (keeps its answer back), the test set measures it."""
@@ -115,10 +138,62 @@ class TextClassificationSection(Section):
     1, outside: 5}}. Absent: 98 % of the right answers are given, and within that as many questions of no class as can
     be (without rows `outside`: the least sure answers) are kept back. The report shows what other thresholds would do.
     """
-    metric: Literal["accuracy", "f1_macro", "f1_weighted", "balanced_accuracy"] = "accuracy"
-    """What early stopping, tune and compress compare models by (scikit-learn's names)."""
+    metric: MetricOfOne | MetricOfMany = "accuracy"
+    """What early stopping, tune and compress compare models by (scikit-learn's names): accuracy, f1_macro, f1_weighted,
+    balanced_accuracy, roc_auc or average_precision (of more than two labels the mean of one against the rest), recall
+    (of two labels the share of events found); with `labels: many` f1_micro (which is meant where nothing stands),
+    f1_macro, subset_accuracy or average_precision."""
     max_tokens: int = Field(128, ge=4, le=8192)
     """Longer texts are cut here; the report of prepare says how many were."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_metric(cls, value: Any) -> Any:
+        """Where there may be several labels, f1_micro."""
+        many = isinstance(value, dict) and value.get("labels") == "many"
+        return {"metric": "f1_micro", **value} if many else value
+
+    @property
+    def several(self) -> bool:
+        """Whether a row may have several labels."""
+        return self.labels == "many"
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns that hold the label or the labels."""
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> TextClassificationSection:
+        """What is for several labels alone stands only beside `labels: many`, and the other way round."""
+        allowed = get_args(MetricOfMany if self.several else MetricOfOne)
+        if self.metric not in allowed:
+            raise ValueError(f"`metric: {self.metric}` is not for `labels: {self.labels}`: take {', '.join(allowed)}")
+        if self.several:
+            self._fits_many()
+        elif self.separator is not None or self.empty != "keep":
+            raise ValueError(f"`{'empty' if self.separator is None else 'separator'}` is for `labels: many`")
+        elif not isinstance(self.label, str):
+            raise ValueError("`label` names several columns: write `labels: many` beside it, or one column")
+        return self
+
+    def _fits_many(self) -> None:
+        """Raises ValueError in words."""
+        if self.positive is not None:
+            raise ValueError("`positive` is not for `labels: many`: each label is an event of its own")
+        if self.outside is not None:
+            raise ValueError("`outside` is not for `labels: many`: a row that no label fits has none, an empty list")
+        if self.abstain is not None and not self.abstain.never:
+            raise ValueError(
+                "`abstain` is not for `labels: many`: a label is given from its own threshold on, and there may be none"
+            )
+        if isinstance(self.label, list):
+            if len(self.label) < 2 or len(set(self.label)) < len(self.label):
+                raise ValueError("`label` as a list names two columns or more, each once")
+            if self.separator is not None:
+                raise ValueError("`separator` is for one column of labels; here `label` names several columns")
+        if self.separator is not None and not self.separator:
+            raise ValueError('`separator` is empty; write what stands between two labels, such as ";"')
 
     @model_validator(mode="after")
     def _knows_outside(self) -> TextClassificationSection:
@@ -201,6 +276,20 @@ class TextAcceptSection(AcceptSection):
     """Mean F1 over classes."""
     balanced_accuracy: Gate | None = None
     """Mean recall over classes."""
+    f1_micro: Gate | None = None
+    """With `labels: many`: F1 of all labels given, over rows and labels together."""
+    subset_accuracy: Gate | None = None
+    """With `labels: many`: share of test rows that get exactly the right labels."""
+    hamming_loss: Gate | None = None
+    """With `labels: many`: share of wrong decisions, of all rows and labels; lower is better."""
+    roc_auc: Gate | None = None
+    """Area under the ROC curve: the chance that an event scores above another row; of more than two classes the mean of
+    each against the rest."""
+    average_precision: Gate | None = None
+    """Area under the precision-recall curve, for rare events; of more classes, or several labels, the mean over
+    them."""
+    recall: Gate | None = None
+    """Of two classes, share of the event's test rows that are found (plain argmax, abstention aside)."""
     coverage: Gate | None = None
     """Share of in-scope test rows that get an answer (the server does not abstain)."""
     answered_accuracy: Gate | None = None

@@ -41,8 +41,9 @@ def distil(
     student = student_of(teacher, section.layers, section.epochs)
     train, valid = (Ragged.read(dataset / f"{split}.safetensors") for split in ("train", "valid"))
     problem = DistilProblem(
-        student.trained(), train, valid, student.settings, student.section.metric, student.pad(), student.device()
-    )
+        student.trained(), train, valid, student.settings, student.section.metric, student.pad(), student.device(),
+        student.objective,
+    )  # fmt: skip
     problem.teacher = torch.from_numpy(teacher_logits.astype(np.float32)).to(problem.device)
     problem.temperature = section.temperature
     # the head is not new, so it learns no faster than the layers

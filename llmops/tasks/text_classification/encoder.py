@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from llmops.core.artifact import write_json, write_whole
 from llmops.core.errors import DataError
 from llmops.core.protocols import Row
-from llmops.engine.ragged import Ragged, ragged
+from llmops.engine.ragged import ragged
 from llmops.nets.pretrained import find
 from llmops.nets.tokenizer import pretrained_tokenizer, token_limit
+from llmops.tasks.event import event_last
 from llmops.tasks.text_classification.config import SCRATCH, TextClassificationSection, TextTrainSection
 from llmops.tasks.text_classification.tokenizer import train_tokenizer
 
@@ -42,12 +46,13 @@ class TextEncoder:
         write_whole(out / "tokenizer.json", tokenizer.to_str())
         limit = self.limit()
         tokenizer.enable_truncation(limit)
-        index = {label: number for number, label in enumerate(labels)}
         cut, totals = 0, {}
         for name, rows in splits.items():
-            encoded, shortened = encode_rows(tokenizer, rows, index)
+            encodings = tokenizer.encode_batch([row["text"] for row in rows])
+            encoded = ragged([encoding.ids for encoding in encodings], self.numbers(rows, labels))
             encoded.write(out / f"{name}.safetensors")
-            cut, totals[name] = cut + shortened, len(encoded.tokens)
+            cut += sum(bool(encoding.overflowing) for encoding in encodings)
+            totals[name] = len(encoded.tokens)
         return {
             "labels": len(labels),
             "vocabulary": tokenizer.get_vocab_size(),
@@ -57,12 +62,19 @@ class TextEncoder:
         }
 
     def labels(self, splits: Mapping[str, list[Row]]) -> list[str]:
-        """The classes of the train split, sorted, the outside label left out."""
-        labels = sorted({row["label"] for row in splits["train"]} - {self.section.outside})
+        """The classes of the train split, sorted, of two the event last; the outside label left out."""
+        counts = Counter(row["label"] for row in splits["train"] if row["label"] != self.section.outside)
+        labels = event_last(counts, self.section.positive, str(self.section.label))
         if len(labels) < 2:
             raise DataError(
                 f"A classifier needs two classes or more; the training rows have {len(labels)}.",
                 do="check `task.label`, and that the sources hold rows of every class.",
+            )
+        if self.section.metric == "recall" and len(labels) > 2:
+            raise DataError(
+                f"`metric: recall` is of one of two classes, and the rows have {len(labels):,}.",
+                where="task.metric",
+                do="take balanced_accuracy, the mean recall over classes.",
             )
         known = {*labels, self.section.outside}
         for name, rows in splits.items():
@@ -74,6 +86,11 @@ class TextEncoder:
                 )
         return labels
 
+    def numbers(self, rows: list[Row], labels: list[str]) -> np.ndarray:
+        """The rows' class numbers, int64 [rows], -1 for those of the outside label."""
+        index = {label: number for number, label in enumerate(labels)}
+        return np.array([index.get(row["label"], OUTSIDE) for row in rows], np.int64)
+
     def tokenizer(self, texts: list[str]) -> Tokenizer:
         if self.train.model in SCRATCH:
             return train_tokenizer(texts, self.train.vocabulary)
@@ -84,10 +101,3 @@ class TextEncoder:
         if self.train.model in SCRATCH:
             return self.section.max_tokens
         return token_limit(find(self.train.model), self.section.max_tokens)
-
-
-def encode_rows(tokenizer: Tokenizer, rows: list[Row], index: Mapping[str, int]) -> tuple[Ragged, int]:
-    """The rows' tokens and class numbers, and how many texts were cut."""
-    encodings = tokenizer.encode_batch([row["text"] for row in rows])
-    labels = [index.get(row["label"], OUTSIDE) for row in rows]
-    return ragged([encoding.ids for encoding in encodings], labels), sum(bool(e.overflowing) for e in encodings)

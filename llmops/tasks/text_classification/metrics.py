@@ -2,78 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from llmops.core.report import Number
+from llmops.tasks.confusion import by_class, confusion
+from llmops.tasks.ranking import macro_auc, macro_average_precision
 
-
-def confusion(truth: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
-    """Counts [true class, answered class], int64 [classes, classes]."""
-    inside = truth >= 0
-    flat = truth[inside].astype(np.int64) * classes + answers[inside]
-    return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
-
-
-def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Elementwise quotient; 0 where the divisor is 0."""
-    quotient: np.ndarray = np.divide(above, below, out=np.zeros(len(above)), where=below != 0)
-    return quotient
-
-
-def by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """precision, recall, f1, support of each class, from a confusion matrix."""
-    right, support, answered = np.diag(counts), counts.sum(1), counts.sum(0)
-    return {
-        "precision": divide(right, answered),
-        "recall": divide(right, support),
-        "f1": divide(2 * right, support + answered),
-        "support": support,
-    }
+RANKING = ("roc_auc", "average_precision")
+"""Figures of probabilities; the others are of the likeliest classes."""
 
 
 def scores(truth: np.ndarray, answers: np.ndarray, classes: int) -> dict[str, float]:
-    """accuracy, f1_macro, f1_weighted and balanced_accuracy of class numbers [rows]; all 0 without rows.
+    """accuracy, f1_macro, f1_weighted and balanced_accuracy of class numbers [rows], and of two classes the recall of
+    the second, which is the event; all 0 without rows. Numbers from `classes` on are of classes that nobody knows.
 
     As in scikit-learn, f1_macro is the mean over classes that occur in truth or answers, balanced_accuracy over
     those in truth.
     """
-    counts = confusion(truth, answers, classes)
+    counts = confusion(truth, answers, 1 + max(classes - 1, truth.max(initial=0), answers.max(initial=0)))
     total = counts.sum()
-    if not total:
-        return dict.fromkeys(("accuracy", "f1_macro", "f1_weighted", "balanced_accuracy"), 0.0)
     table = by_class(counts)
     support = table["support"]
     seen = (support > 0) | (counts.sum(0) > 0)
+    found = {
+        "accuracy": float(np.diag(counts).sum() / max(total, 1)),
+        "f1_macro": float(table["f1"][seen].mean()) if total else 0.0,
+        "f1_weighted": float((table["f1"] * support).sum() / max(total, 1)),
+        "balanced_accuracy": float(table["recall"][support > 0].mean()) if total else 0.0,
+    }
+    return found | ({"recall": float(table["recall"][1])} if classes == 2 else {})
+
+
+def rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """roc_auc and average_precision of class numbers [rows] and probabilities [rows, classes]: of two classes those of
+    the second, of more the mean of each class against the rest, over classes that occur."""
+    inside = truth >= 0
     return {
-        "accuracy": float(np.diag(counts).sum() / total),
-        "f1_macro": float(table["f1"][seen].mean()),
-        "f1_weighted": float((table["f1"] * support).sum() / total),
-        "balanced_accuracy": float(table["recall"][support > 0].mean()),
+        "roc_auc": macro_auc(truth[inside], probabilities[inside]),
+        "average_precision": macro_average_precision(truth[inside], probabilities[inside]),
     }
 
 
-def class_table(truth: np.ndarray, answers: np.ndarray, labels: Sequence[str]) -> list[list[Number]]:
-    """Rows [label, precision, recall, f1, support] for a report's table, worst f1 first."""
-    table = by_class(confusion(truth, answers, len(labels)))
-    order = np.argsort(table["f1"], kind="stable")
-    return [
-        [
-            labels[i],
-            float(table["precision"][i]),
-            float(table["recall"][i]),
-            float(table["f1"][i]),
-            int(table["support"][i]),
-        ]
-        for i in order
-    ]
-
-
-def confused_pairs(truth: np.ndarray, answers: np.ndarray, labels: Sequence[str], top: int = 10) -> list[list[Number]]:
-    """Rows [true label, answered label, count] of the commonest mistakes."""
-    counts = confusion(truth, answers, len(labels))
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:top]
-    pairs = [divmod(int(flat), len(labels)) for flat in order]
-    return [[labels[i], labels[j], int(counts[i, j])] for i, j in pairs if counts[i, j]]
+def figures(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """`scores` of the likeliest classes, and `rankings`."""
+    answers = probabilities.argmax(axis=1)
+    return scores(truth, answers, probabilities.shape[1]) | rankings(truth, probabilities)

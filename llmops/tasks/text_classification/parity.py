@@ -40,7 +40,7 @@ class Rows:
 
     def scores(self, said: Sequence[str]) -> dict[str, float]:
         """Accuracy and its kin of these answers on the in-scope rows."""
-        return scores(self.truth, self.numbers(said), len(self.labels) + 1)
+        return scores(self.truth, self.numbers(said), len(self.labels))
 
 
 def rows_of(dataset: Path, split: str) -> Rows:

@@ -19,7 +19,6 @@ from llmops.engine.memory import PeakMemory, limit_mb
 from llmops.engine.probe import Planned, foresee, planned
 from llmops.engine.ragged import Ragged, first_rows
 from llmops.tasks.text_classification.classifier import Classifier
-from llmops.tasks.text_classification.encoder import TextEncoder
 from llmops.tasks.text_classification.problem import TextProblem
 
 VALID_SHARE = 0.1
@@ -92,7 +91,7 @@ def encode(learner: Classifier, rows: list[Row], out: Path) -> Path:
     """A throwaway data set from rows, encoded as prepare would."""
     inside = [row for row in rows if row["label"] != learner.section.outside]
     splits = {"train": inside, "valid": inside[:: round(1 / VALID_SHARE)]}
-    TextEncoder(learner.section, learner.settings).prepare(splits, out)
+    learner.encoder(learner.section, learner.settings).prepare(splits, out)
     return out
 
 

@@ -1,4 +1,4 @@
-"""What the engine trains: a network with its rows, its loss and its figures."""
+"""What the engine trains: a network with its rows, and what is asked of it (objective.py)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from llmops.engine.batching import Rowwise, scoring_batches
 from llmops.engine.ragged import Ragged
 from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.slicing import SlicedEmbedding
 from llmops.tasks.text_classification.config import TextTrainSection
-from llmops.tasks.text_classification.metrics import scores
-from llmops.tasks.text_classification.update import Hold
+from llmops.tasks.text_classification.objective import Objective, OneLabel
+from llmops.tasks.text_classification.update import Holding
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Batch:
 
 
 class TextProblem(Rowwise):
-    """Cross-entropy on padded batches."""
+    """A network and its rows in padded batches."""
 
     def __init__(
         self,
@@ -42,16 +41,17 @@ class TextProblem(Rowwise):
         metric: str,
         pad: int,
         device: torch.device,
+        objective: type[Objective] = OneLabel,
     ) -> None:
         self.settings, self.metric, self.pad, self.device = settings, metric, pad, device
         self.head_rate = settings.head_rate()
         self.train, self.valid = train, valid
         sliced = settings.pretrained and settings.method == "full" and not settings.shard
         self.slice = self.sliced(network) if sliced else None
-        self.hold: Hold | None = None
+        self.hold: Holding | None = None
         self.network = network.to(device)
-        self.labels = torch.from_numpy(train.labels).to(device)
-        self.weights = class_weights(train.labels).to(device) if settings.class_weights == "balanced" else None
+        self.objective = objective(train.labels, settings, device)
+        self.everything = self.objective.weight(np.arange(len(train)))
 
     def sliced(self, network: nn.Module) -> SlicedEmbedding:
         """Leave the tokens that occur in neither split out of the training."""
@@ -71,12 +71,10 @@ class TextProblem(Rowwise):
         return known.to(self.device), None if mask is None else torch.from_numpy(mask).to(self.device)
 
     def weight(self, rows: np.ndarray) -> float:
-        return float(len(rows)) if self.weights is None else float(self.weights[self.labels[rows]].sum())
+        return self.objective.weight(rows)
 
     def step_weight(self, rows: np.ndarray, steps: int) -> float:
-        return (
-            super().step_weight(rows, steps) if self.weights is None else float(self.weights[self.labels].sum()) / steps
-        )
+        return self.everything / steps
 
     def collate(self, rows: np.ndarray) -> Batch:
         return Batch(rows, *self.batch(self.train, rows))
@@ -86,9 +84,7 @@ class TextProblem(Rowwise):
 
     def loss(self, batch: Batch) -> Tensor:
         logits = self.logits(batch)
-        wrong = functional.cross_entropy(
-            logits, self.labels[batch.rows], weight=self.weights, label_smoothing=self.settings.label_smoothing
-        )
+        wrong = self.objective.loss(logits, batch.rows)
         return wrong if self.hold is None else wrong + self.hold.loss(logits, batch.rows)
 
     def score(self, data: Ragged) -> np.ndarray:
@@ -96,8 +92,8 @@ class TextProblem(Rowwise):
         return score(lambda rows: self.network(*self.batch(data, rows)), data.lengths)
 
     def evaluate(self) -> dict[str, float]:
-        """The metrics and the loss on validation rows that belong to a class."""
-        return figures(self.score(self.valid), self.valid.labels)
+        """The metrics and the loss on the validation rows."""
+        return self.objective.figures(self.score(self.valid), self.valid.labels)
 
     def finish(self) -> None:
         """Undo what was only for the training."""
@@ -145,10 +141,8 @@ class DistilProblem(TextProblem):
 
     def loss(self, batch: Batch) -> Tensor:
         logits = self.logits(batch)
-        soft = functional.log_softmax(logits / self.temperature, -1)
-        wanted = functional.log_softmax(self.teacher[batch.rows] / self.temperature, -1)
-        likeness = functional.kl_div(soft, wanted, reduction="batchmean", log_target=True) * self.temperature**2
-        return likeness + functional.cross_entropy(logits, self.labels[batch.rows])
+        likeness = self.objective.likeness(logits, self.teacher[batch.rows], self.temperature)
+        return likeness + self.objective.loss(logits, batch.rows)
 
 
 def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.ndarray:
@@ -163,19 +157,3 @@ def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.nda
     ordered = np.empty_like(stacked)
     ordered[np.concatenate(order)] = stacked
     return ordered
-
-
-def figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """accuracy, f1_macro, f1_weighted, balanced_accuracy, valid_loss of the rows that belong to a class."""
-    inside = labels >= 0
-    found = scores(labels, logits.argmax(1), logits.shape[1])
-    if not inside.any():
-        return {**found, "valid_loss": 0.0}
-    loss = functional.cross_entropy(torch.from_numpy(logits[inside]), torch.from_numpy(labels[inside]))
-    return {**found, "valid_loss": float(loss)}
-
-
-def class_weights(labels: np.ndarray) -> Tensor:
-    """rows / (classes * count of the class), float32 [classes] (King and Zeng 2001; scikit-learn's `balanced`)."""
-    counts = np.bincount(labels)
-    return torch.from_numpy((len(labels) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmops.core.errors import DataError
-from llmops.core.intervals import wilson
 from llmops.core.protocols import Learner, Opened, Proof, Room, Server
-from llmops.core.report import Number, Table
-from llmops.tasks.asking import BATCH, Answers, ask
+from llmops.core.report import Number
+from llmops.tasks.asking import BATCH, Answers
+from llmops.tasks.text_classification.asked import ask_all
+from llmops.tasks.text_classification.calibration import softmax
 from llmops.tasks.text_classification.codec import TextCodec, TextSettings
 from llmops.tasks.text_classification.config import TextClassificationSection
-from llmops.tasks.text_classification.metrics import confused_pairs
 from llmops.tasks.text_classification.parity import Rows, abstained, as_sure, held_out, parity, rows_of
+from llmops.tasks.text_classification.served import Served
 from llmops.tasks.text_classification.tradeoff import choices, picture
-
-SHOWN_MISTAKES = 10
 
 
 def prove(
@@ -34,70 +33,75 @@ def prove(
     if not rows.examples:
         raise DataError("there is no test row and no validation row", str(dataset), "run prepare again")
     with room.progress("asking the server", len(rows.examples)) as bar:
-        answers = ask(server, [{TextCodec.one: text} for text in rows.texts], together, bar.update)
+        answers, probabilities = ask_all(server, rows, bar.update)
     logits = learner.predict(dataset, rows.split)
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     settings = TextSettings.model_validate(manifest["settings"])
-    numbers = figures(rows, answers, logits, settings)
+    served = Served.of(rows, [response["best"] for response in answers.responses], probabilities)
+    numbers = figures(rows, served.numbers(section.metric), answers, logits, settings)
     said = as_sure(rows, answers)
     return Proof(
-        headline=headline(numbers),
+        headline=headline(numbers, section.metric),
         numbers=numbers,
-        tables=[mistakes(rows, served(answers)), choices(said, settings.threshold, f"the {rows.split} rows")],
-        curves=picture(said, f"the {rows.split} rows"),
+        tables=[*served.tables(), choices(said, settings.threshold, f"the {rows.split} rows")],
+        curves=[*served.curves(), *picture(said, f"the {rows.split} rows")],
+        grids=served.grids(),
         warnings=warnings(numbers, manifest["metrics"].get("valid") or {}),
         lines=lines(rows, answers, logits),
         split=rows.split,
     )
 
 
-def together(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The body that asks several texts at once."""
-    return {TextCodec.many: [body[TextCodec.one] for body in bodies]}
-
-
-def score(section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float:
-    """The metric of an opened bundle on a split, computed by its own codec and runtime."""
-    rows = rows_of(dataset, split)
-    requests = [opened.codec.request(row) for row in rows.examples]
-    order = sorted(range(len(requests)), key=lambda index: opened.codec.size(requests[index]))
-    best = [""] * len(requests)
+def score(section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float | None:
+    """The metric of an opened bundle on a split, by its own codec, runtime and temperature; None where the bundle gives
+    several labels. What it does not know of these rows' labels has the probability 0."""
+    if not isinstance(opened.codec, TextCodec):
+        return None
+    codec, rows = opened.codec, rows_of(dataset, split)
+    requests = [codec.request(row) for row in rows.examples]
+    order = sorted(range(len(requests)), key=lambda index: codec.size(requests[index]))
+    said = np.zeros((len(requests), len(codec.labels)))
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
-        batch = [requests[place] for place in places]
-        answers = opened.codec.decode(opened.runtime.run(opened.codec.encode(batch)), batch)
-        for place, answer in zip(places, answers, strict=True):
-            best[place] = answer.best
-    return rows.scores(best)[section.metric]
+        logits = opened.runtime.run(codec.encode([requests[place] for place in places]))[0]
+        said[places] = softmax(logits, codec.temperature)
+    best = [codec.labels[number] for number in said.argmax(axis=1)]
+    known = {label: number for number, label in enumerate(codec.labels)}
+    probabilities = np.zeros((len(requests), len(rows.labels)))
+    for number, label in enumerate(rows.labels):
+        if label in known:
+            probabilities[:, number] = said[:, known[label]]
+    return Served.of(rows, best, probabilities).value(section.metric)
 
 
-def served(answers: Answers) -> list[str]:
-    """The label that the server found likeliest for each row."""
-    return [response["best"] for response in answers.responses]
-
-
-def figures(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any], settings: TextSettings) -> dict[str, Number]:
-    """Everything that gates and people ask for; `logits` float32 [rows, classes] are the trained model's."""
-    inside = int((rows.truth >= 0).sum())
-    numbers: dict[str, Number] = {"rows": len(rows.examples), "in_scope_rows": inside}
-    scored = rows.scores(served(answers))
-    numbers |= scored
+def figures(
+    rows: Rows, quality: Mapping[str, Number], answers: Answers, logits: np.ndarray[Any, Any], settings: TextSettings
+) -> dict[str, Number]:
+    """Everything that gates and people ask for: `quality`, as `Served` tells it, and the rest; `logits` float32 [rows,
+    classes] are the trained model's."""
+    numbers: dict[str, Number] = {"rows": len(rows.examples), "in_scope_rows": int((rows.truth >= 0).sum()), **quality}
     numbers["accuracy_trained"] = rows.scores([rows.labels[best] for best in logits.argmax(axis=1)])["accuracy"]
     numbers |= parity(rows, answers, logits, settings) | abstained(rows, answers) | answers.latency()
     numbers["detector"], numbers["threshold"] = settings.detector, settings.threshold
-    numbers["accuracy_low"], numbers["accuracy_high"] = wilson(scored["accuracy"], inside)
     return numbers
 
 
-def headline(numbers: Mapping[str, Any]) -> str:
+def headline(numbers: Mapping[str, Any], metric: str) -> str:
     """One sentence without its end: the stage adds the size."""
     n = numbers
+    first = "" if metric == "accuracy" else f"{told_figure(n, metric)}, "
     return (
-        f"Through the real server: accuracy {n['accuracy']:.3f} (95 % interval {n['accuracy_low']:.3f} to "
-        f"{n['accuracy_high']:.3f}) on {n['in_scope_rows']} rows, "
+        f"Through the real server: {first}{told_figure(n, 'accuracy')} on {n['in_scope_rows']} rows, "
         f"the trained model's label on {100 * n['parity']:.1f} %, {told_abstention(n)}"
         f"p95 {n['latency_p95_ms']:.1f} ms"
     )
+
+
+def told_figure(numbers: Mapping[str, Any], name: str) -> str:
+    """A figure with its interval, where it has one."""
+    low, high = numbers.get(f"{name}_low"), numbers.get(f"{name}_high")
+    spread = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
+    return f"{name} {numbers[name]:.3f}{spread}"
 
 
 def told_abstention(numbers: Mapping[str, Any]) -> str:
@@ -115,16 +119,6 @@ def warnings(numbers: Mapping[str, Number], on_valid: Mapping[str, Any]) -> list
     if numbers["outside_recall"] is None:
         said.append("no test row is out of scope, so nobody knows how many such texts the threshold catches")
     return said
-
-
-def mistakes(rows: Rows, said: Sequence[str]) -> Table:
-    """The commonest pairs of true and answered label."""
-    known = [*rows.labels, "(a label of no row)"]
-    return Table(
-        "Commonest mistakes",
-        ["true", "answered", "rows"],
-        confused_pairs(rows.truth, rows.numbers(said), known, SHOWN_MISTAKES),
-    )
 
 
 def lines(rows: Rows, answers: Answers, logits: np.ndarray[Any, Any]) -> list[dict[str, Any]]:

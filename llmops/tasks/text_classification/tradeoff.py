@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from llmops.core.report import Curve, Number, Table
+from llmops.tasks import ranking
 
 Array = np.ndarray[Any, Any]
 POINTS = 200
@@ -101,15 +102,7 @@ def placements(rows: Sure) -> tuple[Array, Array]:
     """Of each row of a class the share of rows of none that are less sure, of each row of none the share of rows of a
     class that are surer (ties count half): float64 [rows of a class], [rows of none]. Either mean is the area under the
     ROC curve."""
-    inside, outside = rows.scores[~rows.outside], rows.scores[rows.outside]
-    return _below(inside, outside), 1.0 - _below(outside, inside)
-
-
-def _below(scores: Array, others: Array) -> Array:
-    """Share of the others below each score; those that are equal count half."""
-    ranked = np.sort(others)
-    lower, upper = (np.searchsorted(ranked, scores, side=side) for side in ("left", "right"))
-    return share(lower + upper, 2.0 * len(ranked))
+    return ranking.placements(rows.scores[~rows.outside], rows.scores[rows.outside])
 
 
 def parting(rows: Sure) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,6 +32,13 @@ class Before:
         with torch.no_grad():
             head.weight[new] = self.network.head.weight[old].to(head.weight.device)
             head.bias[new] = self.network.head.bias[old].to(head.bias.device)
+
+
+class Holding(Protocol):
+    """What holds an update to the champion's right answers."""
+
+    def loss(self, logits: Tensor, rows: np.ndarray) -> Tensor:
+        """The divergence of logits [rows, labels] to these training rows: a scalar."""
 
 
 @dataclass(frozen=True)

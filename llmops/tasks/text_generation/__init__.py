@@ -93,7 +93,7 @@ class TextGeneration(TextTask):
         """The user's last words of a chat, or the prompt; see harvest.py."""
         from llmops.tasks.text_generation.harvest import last_words
 
-        text = last_words(request)
+        text = last_words(request, section.join)
         return {"text": text} if text.strip() else None
 
     def settings(self, section: TextGenerationSection, dataset: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class TextGeneration(TextTask):
             facts = json.loads(path.read_bytes())
         except (OSError, ValueError) as problem:
             raise DataError(f"The data set cannot be read: {problem}", str(path), "run prepare again.") from problem
-        named = ("context", "end_tokens", "pad_token", "begin_token", "vocabulary", "special_tokens", "system")
+        named = ("context", "end_tokens", "pad_token", "begin_token", "vocabulary", "special_tokens", "system", "join")
         return {**{name: facts[name] for name in named}, "generation": section.answer.plain()}
 
     def harvested(self, section: TextGenerationSection, said: Judged) -> Row | None:

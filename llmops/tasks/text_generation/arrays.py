@@ -21,14 +21,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Split:
-    """The arrays of a split (their kinds: see `write`), and how many examples were cut, or are asked for
-    in other tokens than they were trained on."""
+    """The arrays of a split (their kinds: see `write`), and how many examples were cut, were cut within their last
+    exchange, or are asked for in other tokens than they were trained on."""
 
     tokens: Array
     offsets: Array
     trained: Array
     documents: Array
     cut: int
+    cut_within: int
     unlike: int
 
     @property
@@ -56,6 +57,7 @@ def split(rows: Sequence[Tokens]) -> Split:
         trained=np.concatenate([np.zeros(0, np.uint8), *(row.trained for row in rows)]),
         documents=np.asarray([row.document for row in rows], np.int64),
         cut=len({row.document for row in rows if row.cut}),
+        cut_within=len({row.document for row in rows if row.cut == "words"}),
         unlike=len({row.document for row in rows if not row.alike}),
     )
 

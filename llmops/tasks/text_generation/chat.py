@@ -6,9 +6,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from llmops.tasks.text_generation.guard import CLOSE, OPEN, GuardedTokenizer, bare
 from llmops.tasks.text_generation.template import ChatTemplate
+from llmops.tasks.text_generation.turns import greeting_within, in_turns, opening
 
 Messages = Sequence[Mapping[str, str]]
 ANSWER = re.compile(f"{OPEN}[^{CLOSE}]*{CLOSE}")
@@ -27,18 +29,28 @@ class Marked:
 
 
 class Chat:
-    """A tokenizer and a chat template."""
+    """A tokenizer, a chat template, and what joins turns of one role (see turns.in_turns; None: nothing)."""
 
-    def __init__(self, tokenizer: GuardedTokenizer, template: ChatTemplate) -> None:
-        self.tokenizer, self.template = tokenizer, template
+    def __init__(self, tokenizer: GuardedTokenizer, template: ChatTemplate, join: str | None = None) -> None:
+        self.tokenizer, self.template, self.join = tokenizer, template, join
 
     def tokens(self, messages: Messages) -> list[int]:
-        """The tokens of a conversation up to where the assistant's answer begins. Raises ValueError when the template
-        refuses it."""
+        """The tokens of a conversation up to where the assistant's answer begins. Raises ValueError when nobody says a
+        word, or the template refuses it."""
         return self.tokenizer.tokens(self.template.render(self._guarded(messages), generate=True))
 
+    @cached_property
+    def greets(self) -> bool:
+        """Whether the template writes an assistant's message before the user's first: some refuse, or leave it out."""
+        said = [{"role": "assistant", "content": OPEN}, {"role": "user", "content": CLOSE}]
+        try:
+            return OPEN in self.template.render(said, generate=True)
+        except ValueError:
+            return False
+
     def marked(self, messages: Messages) -> Marked:
-        """A conversation that ends with an answer, cut off after it, with the assistant's tokens marked.
+        """A conversation that ends with an answer, cut off after it, with the assistant's tokens marked; a greeting
+        before the user's first words is none of them.
 
         Answers are found by rendering the conversation again with marks around them; where each begins, by rendering
         what comes before it as the server would: words that the template writes between the two (an empty thought,
@@ -48,11 +60,12 @@ class Chat:
         guarded = self._guarded(messages)
         full = self.template.render(guarded, generate=False)
         spans = [self._turn(full, span) for span in self._answers(guarded, full)]
-        turns = [number for number, message in enumerate(guarded) if message["role"] == "assistant"]
-        prompts = [self.template.render(guarded[:number], generate=True) for number in turns]
+        asked = opening(guarded)
+        turns = [place for place, one in enumerate(guarded) if one["role"] == "assistant" and place > asked]
+        prompts = [self.template.render(guarded[:place], generate=True) for place in turns]
         spans = [
             (len(prompt), end) if len(prompt) <= start and full.startswith(prompt) else (start, end)
-            for prompt, (start, end) in zip(prompts, spans, strict=True)
+            for prompt, (start, end) in zip(prompts, spans[len(spans) - len(turns) :], strict=True)
         ]
         tokens, starts = self.tokenizer.encode(full[: spans[-1][1]])
         places = [(bare(full, start), bare(full, end)) for start, end in spans]
@@ -62,6 +75,18 @@ class Chat:
             trained[inside] = [True] * (inside.stop - inside.start)
         answer = bisect_left(starts, places[-1][0])
         return Marked(tokens, trained, answer, self._alike(prompts[-1], full[: spans[-1][0]], tokens[:answer]))
+
+    def head(self, messages: Messages) -> int:
+        """How many tokens come before the user's first words: the system's and the template's own. 0 when the template
+        changes these words, so that they cannot be told from its own."""
+        guarded = self._guarded(messages)
+        at, full = opening(guarded), self.template.render(guarded, generate=False)
+        user = {**guarded[at], "content": OPEN + guarded[at]["content"]}
+        opened = self.template.render([*guarded[:at], user, *guarded[at + 1 :]], generate=False)
+        if opened.count(OPEN) != 1 or opened.replace(OPEN, "") != full:
+            return 0
+        _, starts = self.tokenizer.encode(full)
+        return bisect_left(starts, bare(full, opened.index(OPEN)))
 
     def end_of_turn(self) -> str:
         """The special token that ends an answer. Raises ValueError as `marked` does."""
@@ -104,4 +129,9 @@ class Chat:
         return start, found.end()
 
     def _guarded(self, messages: Messages) -> list[dict[str, str]]:
-        return [{**message, "content": self.tokenizer.guard(message["content"])} for message in messages]
+        """The conversation in an order that the template writes, names of special tokens guarded."""
+        told, _ = in_turns(messages, self.join)
+        if not told:
+            raise ValueError("no message has words")
+        ordered = told if self.greets else greeting_within(told)
+        return [{**message, "content": self.tokenizer.guard(message["content"])} for message in ordered]

@@ -17,8 +17,17 @@ from llmops.tasks.text_generation.examples import by_line
 from llmops.tasks.text_generation.guard import GuardedTokenizer
 from llmops.tasks.text_generation.pieces import Pieces
 from llmops.tasks.text_generation.template import ChatTemplate
+from llmops.tasks.text_generation.toolwords import (
+    CALL,
+    Message,
+    called_words,
+    result_words,
+    tools_words,
+    with_words,
+)
+from llmops.tasks.text_generation.turns import in_turns
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
 class GenerationCodec:
@@ -26,6 +35,8 @@ class GenerationCodec:
 
     `tokenizer` and `spoken` (the chat template at work; None without one) are those that prepare encodes rows with.
     """
+
+    call_marks = CALL
 
     def __init__(self, bundle: Path) -> None:
         """Reads bundle.json (settings, cleaning), tokenizer.json and chat_template.jinja. Raises DataError when one of
@@ -42,21 +53,28 @@ class GenerationCodec:
             self._clean = cleaner(manifest.get("cleaning") or settings.get("cleaning") or UNCLEANED)
             self.tokenizer = GuardedTokenizer(tokenizer)
             self._pieces = Pieces(tokenizer)
-            self.spoken = _chat(bundle, self.tokenizer, _special(settings, tokenizer))
+            kept = tokenizer.get_added_tokens_decoder().items()
+            self.added: Mapping[str, int] = {token.content: number for number, token in kept if not token.special}
+            self.spoken = _chat(bundle, self.tokenizer, _special(settings, tokenizer), settings.get("join"))
         except Exception as error:  # tokenizers raises a bare Exception
             do = "make the bundle again: llmops compress CONFIG"
             raise DataError(f"the bundle cannot be read: {error!r}", str(bundle), do) from error
         self.chats = self.spoken is not None
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """The tokens of a conversation, up to where the assistant's answer begins. Raises ValueError in words when the
-        model has no chat template, or the template refuses the conversation."""
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
+        """The tokens of a conversation, up to where the assistant's answer begins. Tools, their calls and results are
+        written as in training rows. Raises ValueError in words when the model has no chat template, or the template
+        refuses the conversation."""
         if self.spoken is None:
             raise ValueError("this model was not trained on chats; ask it for completions of a prompt")
         if not messages:
             raise ValueError("messages is empty")
-        plain = [self._message(message, f"messages[{number}]") for number, message in enumerate(messages)]
-        if self.system is not None and plain[0]["role"] != "system":
+        spoken = [self._message(message, f"messages[{number}]") for number, message in enumerate(messages)]
+        told, _ = in_turns(spoken, self.spoken.join)
+        if not told:
+            raise ValueError("no message has words")
+        plain = [self._cleaned(message) for message in with_words(told, tools_words(tools))]
+        if self.system is not None and all(message["role"] != "system" for message in plain):
             plain.insert(0, {"role": "system", "content": self.system})
         return self.spoken.tokens(plain)
 
@@ -81,25 +99,41 @@ class GenerationCodec:
         """One token as the API's logprobs name it."""
         return self._pieces.name(token)
 
-    def _message(self, message: Mapping[str, Any], field: str) -> dict[str, str]:
+    def letters(self, text: str) -> list[int]:
+        """The tokens of a text in which no special or added token stands, whatever is written there."""
+        return self.tokenizer.letters(text)
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of each token, [vocabulary]; empty for special and added ones. Raises ValueError in words for a
+        tokenizer whose tokens have no bytes of their own."""
+        return self._pieces.every(self.vocabulary)
+
+    def _message(self, message: Mapping[str, Any], field: str) -> Message:
         """A message as the training rows had it. Raises ValueError, which names the field."""
         role = ROLES.get(str(message.get("role")))
         if role is None:
             raise ValueError(f"{field}.role is {message.get('role')!r}; known are {', '.join(ROLES)}")
-        content = message.get("content")
+        content, calls = message.get("content"), message.get("tool_calls")
+        if calls:
+            return {"role": role, "content": called_words(content, [call["function"] for call in calls])}
         if not isinstance(content, str):
             raise ValueError(f"{field}.content is not text")
-        return {"role": role, "content": by_line(content, self._clean).strip()}
+        if role == "tool":
+            return {"role": "user", "content": result_words(content.strip())}
+        return {"role": role, "content": content.strip()}
+
+    def _cleaned(self, message: Message) -> Message:
+        return {**message, "content": by_line(message["content"], self._clean).strip()}
 
 
 UNCLEANED: dict[str, Any] = {"unicode": "none", "whitespace": False, "lowercase": False, "redact": []}
 
 
-def _chat(bundle: Path, tokenizer: GuardedTokenizer, special: Mapping[str, str]) -> Chat | None:
+def _chat(bundle: Path, tokenizer: GuardedTokenizer, special: Mapping[str, str], join: str | None) -> Chat | None:
     path = bundle / "chat_template.jinja"
     if not path.is_file():
         return None
-    return Chat(tokenizer, ChatTemplate(path.read_text(encoding="utf-8"), special))
+    return Chat(tokenizer, ChatTemplate(path.read_text(encoding="utf-8"), special), join)
 
 
 def _special(settings: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, str]:

@@ -14,6 +14,7 @@ SCRATCH = "llama"
 """The network that is trained from scratch: Llama-shaped (Touvron et al. 2023)."""
 
 Objective = Literal["language-model", "instructions", "preferences"]
+Learn = Literal["every-answer", "last-answer"]
 MetricName = Literal["loss", "perplexity", "bits_per_byte", "reward_accuracy"]
 
 
@@ -52,10 +53,16 @@ class TextGenerationSection(Section):
     text: str = "text"
     """`language-model`: column with the document."""
     context: int = Field(256, ge=16, le=131_072)
-    """Tokens that the model sees at once; longer rows are cut into parts (documents) or at their start (chats), and
-    the report of prepare says how many were."""
+    """Tokens that the model sees at once; longer documents are cut into parts, and longer chats lose their oldest turns
+    (the system's words stay). The report of prepare says how many were cut."""
     system: str | None = None
     """System message of conversations that have none, in training and in serving."""
+    join: str | None = "\n"
+    """What stands between turns of one role in a row, which are joined to one, in training and in serving. `null` keeps
+    them, and system messages further on, as they were written, where the model's chat template allows it."""
+    learn: Learn = "every-answer"
+    """`instructions`: which answers of a chat are learnt: each of the assistant's, or the last alone, to which those
+    before it are context. A greeting before the user's first words is context either way."""
     fill: dict[str, str] = {}
     """Values for placeholders: `{{name}}` in a row becomes what `name` says here."""
     metric: MetricName | None = None

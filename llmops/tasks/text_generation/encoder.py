@@ -18,7 +18,7 @@ from llmops.tasks.text_generation.config import GenerationTrainSection, TextGene
 from llmops.tasks.text_generation.examples import texts, unfilled
 from llmops.tasks.text_generation.guard import GuardedTokenizer
 from llmops.tasks.text_generation.rows import Limits, Tokens, conversations, documents, pairs
-from llmops.tasks.text_generation.shown import notes, numbers, passages, tables
+from llmops.tasks.text_generation.shown import mendings, notes, numbers, passages, tables
 from llmops.tasks.text_generation.template import PREPARED, ChatTemplate
 from llmops.tasks.text_generation.tokenizer import (
     Vocabulary,
@@ -48,7 +48,7 @@ class GenerationEncoder:
         vocabulary = self.vocabulary(splits["train"])
         source = self._template(vocabulary)
         guarded = GuardedTokenizer(_copy(vocabulary.tokenizer))
-        chat = None if source is None else _chat(guarded, source, vocabulary.special)
+        chat = None if source is None else self._chat(guarded, source, vocabulary.special)
         found = {name: split(self._rows(rows, guarded, chat, vocabulary)) for name, rows in splits.items()}
         if not len(found["train"].learnt):
             raise DataError("There is not one token to train on.", do="check the sources, and `task.objective`.")
@@ -60,11 +60,14 @@ class GenerationEncoder:
             arrays.write(out / f"{name}.safetensors")
         facts = self.facts(vocabulary, chat, found)
         write_json(out / "generation.json", facts)
+        every = [row for rows in splits.values() for row in rows]
+        mended, told = mendings(every)
+        moved = 0 if chat is None or chat.greets else mended.get("mended_greeting", 0)
         return {
-            "numbers": numbers(found, facts),
-            "tables": tables(found),
+            "numbers": {**numbers(found, facts), **mended},
+            "tables": [*tables(found), *told],
             "passages": passages(found["train"], vocabulary.tokenizer, self.section.objective),
-            "warnings": notes(found, unfilled(row for rows in splits.values() for row in rows)),
+            "warnings": notes(found, unfilled(every), moved),
             "max_tokens": facts["context"],
             "cut": sum(arrays.cut for arrays in found.values()),
         }
@@ -99,6 +102,7 @@ class GenerationEncoder:
             "special_tokens": vocabulary.special,
             "context": self.context(),
             "system": self.section.system,
+            "join": self.section.join,
             "bytes_per_token": bytes_per_token(vocabulary.tokenizer, found),
             "unigram_loss": unigram_losses(learnt, vocabulary.size),
         }
@@ -108,21 +112,22 @@ class GenerationEncoder:
         chats = self.section.objective != "language-model"
         return template_of(vocabulary) if chats else vocabulary.template if self.train.pretrained else None
 
+    def _chat(self, guarded: GuardedTokenizer, source: str, special: Mapping[str, str]) -> Chat:
+        try:
+            return Chat(guarded, ChatTemplate(source, special, PREPARED), self.section.join)
+        except ValueError as problem:
+            do = "mend chat_template.jinja in the model's folder."
+            raise DataError(f"The model's chat template is unusable: {problem}.", "train.model", do) from problem
+
     def _rows(
         self, rows: Sequence[Row], guarded: GuardedTokenizer, chat: Chat | None, vocabulary: Vocabulary
     ) -> list[Tokens]:
         if self.section.objective == "language-model" or chat is None:
             return list(documents(rows, guarded, vocabulary.begin, vocabulary.end))
-        encode = conversations if self.section.objective == "instructions" else pairs
-        return list(encode(rows, chat, Limits(self.context(), vocabulary.begin)))
-
-
-def _chat(guarded: GuardedTokenizer, source: str, special: Mapping[str, str]) -> Chat:
-    try:
-        return Chat(guarded, ChatTemplate(source, special, PREPARED))
-    except ValueError as problem:
-        do = "mend chat_template.jinja in the model's folder."
-        raise DataError(f"The model's chat template is unusable: {problem}.", "train.model", do) from problem
+        limits = Limits(self.context(), vocabulary.begin)
+        if self.section.objective == "preferences":
+            return list(pairs(rows, chat, limits))
+        return list(conversations(rows, chat, limits, self.section.learn))
 
 
 def _end_of_turn(chat: Chat, vocabulary: Vocabulary) -> int:

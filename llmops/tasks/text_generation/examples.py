@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from llmops.core.protocols import Row
 from llmops.tasks.text_generation.config import TextGenerationSection
-from llmops.tasks.text_generation.shapes import Message, Off, Spoken, chat, document, preference
+from llmops.tasks.text_generation.messages import Off
+from llmops.tasks.text_generation.shapes import Spoken, chat, document, preference
+from llmops.tasks.text_generation.toolwords import Message
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 """`{{name}}`: what `task.fill` may replace."""
@@ -15,12 +17,13 @@ INDENT = re.compile(r"[ \t]*")
 
 
 def example(section: TextGenerationSection, row: Row) -> Row | str:
-    """{"document"}, {"messages"} or {"messages", "chosen", "rejected"}, each with "text", conversations with "twin"; or
-    in words why the row is bad."""
+    """{"document"}, {"messages"} or {"messages", "chosen", "rejected"}, each with "text", conversations with "twin" and
+    what was "mended" in them (see mending.WAYS), if anything was; or in words why the row is bad."""
     try:
         if section.objective == "language-model":
             return _document(row, document(row, section.text), section.fill)
-        spoken = chat(row) if section.objective == "instructions" else preference(row)
+        read = chat if section.objective == "instructions" else preference
+        spoken = read(row, section.join)
     except Off as off:
         return str(off)
     return _conversation(_filled(_with_default(spoken.messages, section.system), section.fill), spoken, section.fill)
@@ -83,11 +86,13 @@ def _document(row: Row, text: str, fill: Mapping[str, str]) -> Row:
 
 def _conversation(messages: list[Message], spoken: Spoken, fill: Mapping[str, str]) -> Row:
     pair = {"chosen": spoken.chosen, "rejected": spoken.rejected}
-    return named({"messages": messages, **{name: _fill(text, fill) for name, text in pair.items() if text is not None}})
+    told = {name: _fill(text, fill) for name, text in pair.items() if text is not None}
+    done = {"mended": dict(spoken.done)} if spoken.done else {}
+    return named({"messages": messages, **told, **done})
 
 
 def _with_default(messages: list[Message], system: str | None) -> list[Message]:
-    if system is None or messages[0]["role"] == "system":
+    if system is None or any(message["role"] == "system" for message in messages):
         return messages
     return [{"role": "system", "content": system}, *messages]
 

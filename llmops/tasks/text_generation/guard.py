@@ -34,12 +34,16 @@ class GuardedTokenizer:
 
     def guard(self, text: str) -> str:
         """`text` with a mark inside every name of a special token."""
-        return self._special.sub(lambda found: found[0][0] + GUARD + found[0][1:], MARKS.sub("", text))
+        return self._special.sub(_parted, MARKS.sub("", text))
 
     def tokens(self, guarded: str) -> list[int]:
         """Tokens of a guarded text."""
         encoded = (self.tokenizer.encode(piece, add_special_tokens=False) for piece in guarded.split(GUARD))
         return [token for encoding in encoded for token in encoding.ids]
+
+    def letters(self, text: str) -> list[int]:
+        """Tokens of a text in which nothing is the name of a token that was added."""
+        return self.tokens(self.added.sub(_parted, MARKS.sub("", text)))
 
     def encode(self, guarded: str) -> tuple[list[int], list[int]]:
         """Tokens of a guarded text, and the character each begins at, guards not counted."""
@@ -59,6 +63,10 @@ class GuardedTokenizer:
         flat = [piece for parts in pieces for piece in parts]
         encoded = iter(self.tokenizer.encode_batch_fast(flat, add_special_tokens=False))
         return [[token for encoding in islice(encoded, len(parts)) for token in encoding.ids] for parts in pieces]
+
+
+def _parted(name: re.Match[str]) -> str:
+    return name[0][0] + GUARD + name[0][1:]
 
 
 def bare(guarded: str, place: int) -> int:

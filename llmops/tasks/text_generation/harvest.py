@@ -9,8 +9,13 @@ from llmops.core.protocols import Judged, Row
 from llmops.fields.hashing import row_id
 from llmops.tasks.text_generation.config import TextGenerationSection
 from llmops.tasks.text_generation.examples import example
+from llmops.tasks.text_generation.messages import Off
+from llmops.tasks.text_generation.messages import message as as_said
+from llmops.tasks.text_generation.turns import in_turns
 
 LIKED = 1
+WHOLE = (None, "stop", "tool_calls")
+"""How an answer ends that the model ended itself."""
 
 
 def harvested(section: TextGenerationSection, said: Judged) -> Row | None:
@@ -30,7 +35,8 @@ def harvested(section: TextGenerationSection, said: Judged) -> Row | None:
         raw: Row | None = {"messages": [*messages, {"role": "assistant", "content": wanted}]} if wanted else None
     else:
         raw = {"messages": messages, "chosen": correction, "rejected": answer} if correction and answer else None
-    made = None if raw is None else example(section, raw)
+    tools = (said.request or {}).get("tools")
+    made = None if raw is None else example(section, raw | ({"tools": tools} if tools else {}))
     if made is None or isinstance(made, str):
         return None
     return {**made, "id": row_id(made["twin"]), "at": said.said_at, "request_id": said.id}
@@ -43,21 +49,33 @@ def pairs(section: TextGenerationSection, said: Judged) -> Row | None:
 
 
 def served(response: Mapping[str, Any]) -> tuple[str, bool]:
-    """The text of the answer in a chat's response, and whether the model ended it itself. The server's log has it as
-    "answer"; imported logs may hold OpenAI's "choices"."""
+    """The text of the answer in a chat's response, calls of tools as training rows have them, and whether the model
+    ended it itself. The server's log has it as "answer"; imported logs may hold OpenAI's "choices". Where there are
+    several, nobody knows which was meant, and there is none."""
     if isinstance(response.get("answer"), str):
-        return response["answer"].strip(), response.get("finish_reason") in (None, "stop")
+        return response["answer"].strip(), response.get("finish_reason") in WHOLE
     choices = response.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
+    first = choices[0] if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], Mapping) else {}
     message = first.get("message")
-    content = message.get("content") if isinstance(message, Mapping) else None
-    return (content.strip() if isinstance(content, str) else ""), first.get("finish_reason") in (None, "stop")
+    if not isinstance(message, Mapping):
+        return "", False
+    try:
+        text = as_said({**message, "role": "assistant"}, "message").content
+    except Off:
+        text = ""
+    return text, first.get("finish_reason") in WHOLE
 
 
-def last_words(request: Mapping[str, Any]) -> str:
-    """What the user said last in a logged request, or what a completion went on from; empty for anything else."""
+def last_words(request: Mapping[str, Any], join: str | None) -> str:
+    """What the user said last in a logged request (turns joined as in training rows, see turns.in_turns), or what a
+    completion went on from; empty for anything else."""
     messages = request.get("messages")
-    turns = messages if isinstance(messages, list) else []
-    said = [turn.get("content") for turn in turns if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    turns = [turn for turn in messages if isinstance(turn, Mapping)] if isinstance(messages, list) else []
+    plain = [
+        {"role": str(turn.get("role")), "content": turn["content"]}
+        for turn in turns
+        if isinstance(turn.get("content"), str)
+    ]
+    said = [turn["content"] for turn in in_turns(plain, join)[0] if turn["role"] == "user"]
     text = said[-1] if said else request.get("prompt")
     return text if isinstance(text, str) else ""

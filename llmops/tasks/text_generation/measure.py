@@ -80,7 +80,7 @@ def encoded_anew(section: TextGenerationSection, dataset: Path, split: str, code
     elif codec.spoken is None:
         raise DataError("the bundle has no chat template", do="promote another version: llmops rollback CONFIG")
     else:
-        found = list(conversations(rows, codec.spoken, Limits(codec.context, codec.begin)))
+        found = list(conversations(rows, codec.spoken, Limits(codec.context, codec.begin), section.learn))
     arrays = encoded(found)
     plain = {name: getattr(arrays, name) for name in ("tokens", "offsets", "trained", "documents")}
     return windows_of(plain, running, codec.context)

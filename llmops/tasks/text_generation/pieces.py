@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from llmops.core.protocols import TokenText
@@ -41,6 +41,22 @@ class Pieces:
         if self._letters and all(letter in self._letters for letter in name):
             return bytes(self._letters[letter] for letter in name)
         return name.encode()
+
+    def every(self, count: int) -> list[bytes]:
+        """The bytes of the tokens 0 to `count`; empty for special and added ones. Raises ValueError when this kind of
+        tokenizer has none that hold everywhere."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        known = min(count, self.tokenizer.get_vocab_size())
+        told = self.raw if self.exact else self._told_by_library()
+        ordinary = [b"" if token in added else told(token) for token in range(known)]
+        return ordinary + [b""] * (count - known)
+
+    def _told_by_library(self) -> Callable[[int], bytes]:
+        """For tokenizers of SentencePiece's kind: byte by byte where a character is unknown, `▁` for a space."""
+        from llguidance import LLTokenizer
+
+        told = LLTokenizer(self.tokenizer.to_str())
+        return lambda token: told.decode_bytes([token])
 
     def writer(self) -> TokenText:
         """A fresh decoder for one answer."""

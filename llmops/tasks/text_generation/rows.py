@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from llmops.core.errors import DataError
 from llmops.core.protocols import Row
-from llmops.tasks.text_generation.chat import Chat, Marked, Messages
+from llmops.tasks.text_generation.chat import Chat, Marked
+from llmops.tasks.text_generation.config import Learn
+from llmops.tasks.text_generation.fitting import Cut, Fitted, fitted
 from llmops.tasks.text_generation.guard import GuardedTokenizer
 
 BATCH = 256
@@ -21,12 +22,12 @@ Array = np.ndarray[Any, Any]
 class Tokens:
     """One row of the arrays: `tokens` int32 and `trained` uint8, equally long; the latter marks the tokens whose
     prediction is learnt. `document` is the number of the document it is a part of (of the example, for conversations);
-    `cut` and `alike` are about its example."""
+    `cut` (see fitting.Cut) and `alike` are about its example."""
 
     tokens: Array
     trained: Array
     document: int
-    cut: bool = False
+    cut: Cut = ""
     alike: bool = True
 
 
@@ -69,73 +70,39 @@ def _follows(before: Row, row: Row) -> bool:
     return _same(before, row) and row.get("part") == before.get("part", 0) + 1
 
 
-def conversations(rows: Sequence[Row], chat: Chat, limits: Limits) -> Iterator[Tokens]:
-    """Conversations, all of the assistant's words trained; one that is too long loses its oldest exchanges, then the
-    beginning of what is left. Raises DataError, with the row, when the template cannot write one."""
+def conversations(rows: Sequence[Row], chat: Chat, limits: Limits, learn: Learn) -> Iterator[Tokens]:
+    """Conversations, the assistant's words trained in every answer or in the last; one that is too long is cut as
+    `fitted` says. Raises DataError, with the row, when the template cannot write one."""
     for number, row in enumerate(rows):
-        messages: Messages = row["messages"]
-        marked = _marked(chat, messages, row)
-        cut = len(marked.tokens) > limits.context
-        while len(marked.tokens) > limits.context and (shorter := _shortened(messages)) is not None:
-            messages, marked = shorter, _marked(chat, shorter, row)
-        kept = _kept(marked.answer, len(marked.tokens) - marked.answer, limits.context)
-        yield _tokens(marked, marked.trained, number, kept, limits, cut)
+        found = fitted(chat, row, [[]], limits.context)
+        [marked] = found.marked
+        trained = marked.trained if learn == "every-answer" else _answer_alone(marked)
+        yield _tokens(found, marked, trained, number, limits)
 
 
 def pairs(rows: Sequence[Row], chat: Chat, limits: Limits) -> Iterator[Tokens]:
     """Two rows for each preference, the chosen answer's and the rejected one's, only the answers trained; a prompt that
     is too long is cut alike in both. Raises DataError as `conversations` does."""
     for number, row in enumerate(rows):
-        messages: Messages = row["messages"]
-        both = _both(chat, messages, row)
-        cut = _longest(both) > limits.context
-        while _longest(both) > limits.context and (shorter := _shortened(messages)) is not None:
-            messages, both = shorter, _both(chat, shorter, row)
-        answers = max(len(marked.tokens) - marked.answer for marked in both)
-        kept = _kept(max(marked.answer for marked in both), answers, limits.context)
-        for marked in both:
-            only = [at >= marked.answer for at in range(len(marked.tokens))]
-            yield _tokens(marked, only, number, kept, limits, cut)
+        answers = [[{"role": "assistant", "content": row[name]}] for name in ("chosen", "rejected")]
+        found = fitted(chat, row, answers, limits.context)
+        for marked in found.marked:
+            yield _tokens(found, marked, _answer_alone(marked), number, limits)
 
 
-def _both(chat: Chat, messages: Messages, row: Row) -> list[Marked]:
-    answers = [{"role": "assistant", "content": row[name]} for name in ("chosen", "rejected")]
-    return [_marked(chat, [*messages, answer], row) for answer in answers]
+def _answer_alone(marked: Marked) -> list[bool]:
+    return [at >= marked.answer for at in range(len(marked.tokens))]
 
 
-def _longest(both: Sequence[Marked]) -> int:
-    return max(len(marked.tokens) for marked in both)
-
-
-def _marked(chat: Chat, messages: Messages, row: Row) -> Marked:
-    try:
-        return chat.marked(messages)
-    except ValueError as problem:
-        raise DataError(
-            f"A conversation cannot be written for this model: {problem}.",
-            str(row.get("origin", "")),
-            "mend the row, or take a model whose chat template allows it (chat_template.jinja in its folder).",
-        ) from problem
-
-
-def _shortened(messages: Messages) -> Messages | None:
-    """The conversation without its oldest exchange; None when there is but one."""
-    first = 1 if messages[0]["role"] == "system" else 0
-    asked = [at for at in range(first, len(messages)) if messages[at]["role"] == "user"]
-    return None if len(asked) < 2 else [*messages[:first], *messages[asked[1] :]]
-
-
-def _kept(prompt: int, answer: int, context: int) -> int:
-    """Tokens of a prompt that stay: all, or what the answer leaves, but not less than half of the context."""
-    return min(prompt, max(context - answer, context // 2))
-
-
-def _tokens(marked: Marked, trained: Sequence[bool], number: int, kept: int, limits: Limits, cut: bool) -> Tokens:
-    """The last `kept` tokens before the answer, and as much of the answer as fits; a begin token stays in front."""
-    first = max(0, marked.answer - kept)
-    last = first + limits.context
-    tokens, marks = np.asarray(marked.tokens[first:last], np.int32), np.asarray(trained[first:last], np.uint8)
-    if first and marked.tokens[0] == limits.begin:
+def _tokens(found: Fitted, marked: Marked, trained: Sequence[bool], number: int, limits: Limits) -> Tokens:
+    """The tokens before the answer that stay, and as much of the answer as fits. Of an exchange that is too long alone,
+    the end of what is asked stays, and before it the system's words, or where these are too long as well a begin token.
+    """
+    kept = found.prompt(limits.context)
+    head = found.head if found.head < kept < marked.answer else 0
+    places = np.r_[0:head, max(0, marked.answer - kept + head) : len(marked.tokens)][: limits.context]
+    tokens, marks = np.asarray(marked.tokens, np.int32)[places], np.asarray(trained, np.uint8)[places]
+    if places[0] and marked.tokens[0] == limits.begin:
         tokens[0] = limits.begin
     marks[:1] = 0  # nothing stands before it to predict it from
-    return Tokens(tokens, marks, number, cut, marked.alike)
+    return Tokens(tokens, marks, number, found.cut, marked.alike)

@@ -3,13 +3,15 @@ eye."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmops.core.protocols import Row
 from llmops.core.report import Number, Passage, Table
+from llmops.tasks.text_generation.mending import WAYS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,6 +34,7 @@ def numbers(found: Mapping[str, Split], facts: Mapping[str, Any]) -> dict[str, N
         "bytes_per_token": round(facts["bytes_per_token"]["train"], 3),
         "unigram_loss_valid": _rounded(facts["unigram_loss"].get("valid")),
         **{f"cut_{name}": arrays.cut for name, arrays in found.items()},
+        "cut_within": sum(arrays.cut_within for arrays in found.values()),
     }
 
 
@@ -57,10 +60,36 @@ def passages(train: Split, tokenizer: Tokenizer, objective: str) -> list[Passage
     return [_passage(train, row, step, tokenizer) for row in chosen]
 
 
-def notes(found: Mapping[str, Split], unfilled: Mapping[str, int]) -> list[str]:
-    """Warnings, besides that of rows that were cut, which prepare gives for every task."""
+def mendings(rows: Iterable[Row]) -> tuple[dict[str, int], list[Table]]:
+    """What was done to the conversations of these rows, as figures (chats, by mending.WAYS) and as a table; nothing
+    where nothing was."""
+    done = [row["mended"] for row in rows if row.get("mended")]
+    if not done:
+        return {}, []
+    chats = {way: sum(way in one for one in done) for way in WAYS}
+    turns = {way: sum(one.get(way, 0) for one in done) for way in WAYS}
+    lines: list[list[Number]] = [[words, chats[way], turns[way]] for way, words in WAYS.items() if chats[way]]
+    figures = {f"mended_{way}": n for way, n in chats.items() if n}
+    title = f"Chats as people write them: {len(done):,} of those kept were mended"
+    return {"mended": len(done), **figures}, [Table(title, ["what was done", "chats", "turns"], lines)]
+
+
+def notes(found: Mapping[str, Split], unfilled: Mapping[str, int], moved: int) -> list[str]:
+    """Warnings, besides that of rows that were cut, which prepare gives for every task. `moved`: greetings that the
+    chat template does not write where they stood."""
     unlike = sum(arrays.unlike for arrays in found.values())
+    within = sum(arrays.cut_within for arrays in found.values())
     said = []
+    if moved:
+        said.append(
+            f"the chat template lets no assistant begin: {moved:,} greetings stand at the head of the user's first "
+            "words, in training and at the server"
+        )
+    if within:
+        said.append(
+            f"in {within:,} rows the last exchange alone is longer than the context, and words of it were left out; "
+            "raise `task.context`, or leave such rows out"
+        )
     if unfilled:
         named = ", ".join(f"{{{{{name}}}}} in {rows:,}" for name, rows in unfilled.items())
         said.append(f"placeholders that `task.fill` does not fill: {named} rows; the model learns to write them")

@@ -1,0 +1,87 @@
+"""How good a server's labels and probabilities are on the rows that belong to a class: figures, intervals, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from llmops.core.intervals import wilson
+from llmops.core.report import Curve, Grid, Number, Table
+from llmops.tasks import ranking
+from llmops.tasks.bootstrap import MOST_DRAWN, bootstrap
+from llmops.tasks.confusion import class_table, confused_pairs, confusion, picture
+from llmops.tasks.text_classification.metrics import RANKING, rankings, scores
+from llmops.tasks.text_classification.parity import Rows
+
+Array = np.ndarray[Any, Any]
+SHOWN_MISTAKES = 10
+
+
+@dataclass(frozen=True)
+class Served:
+    """`truth` and `answers` are class numbers [rows], `probabilities` float64 [rows, classes]."""
+
+    labels: list[str]
+    truth: Array
+    answers: Array
+    probabilities: Array
+
+    @classmethod
+    def of(cls, rows: Rows, said: Sequence[str], probabilities: Array) -> Served:
+        """The rows of a split that belong to a class, with the labels that were said to be likeliest."""
+        inside = rows.truth >= 0
+        return cls(rows.labels, rows.truth[inside], rows.numbers(said)[inside], probabilities[inside])
+
+    @property
+    def event(self) -> Array | None:
+        """Of two classes: whether each row is the event, bool [rows]."""
+        return self.truth == 1 if len(self.labels) == 2 else None
+
+    def value(self, metric: str, at: Array | slice = slice(None)) -> float:
+        """A metric of all rows, or of those at some places."""
+        if metric in RANKING:
+            return rankings(self.truth[at], self.probabilities[at])[metric]
+        return scores(self.truth[at], self.answers[at], len(self.labels))[metric]
+
+    def numbers(self, metric: str) -> dict[str, Number]:
+        """The metrics, with 95 % intervals (NAME_low, NAME_high) of the accuracy, of `metric`, and of what is told of
+        an event."""
+        told = scores(self.truth, self.answers, len(self.labels)) | rankings(self.truth, self.probabilities)
+        found: dict[str, Number] = {**told}
+        intervals = {"accuracy": wilson(told["accuracy"], len(self.truth))}
+        wanted = [metric]
+        if self.event is not None and len(self.truth):
+            events = int(self.event.sum())
+            found |= {"event": self.labels[1], "events": events}
+            intervals["roc_auc"] = ranking.auc_interval(self.event, self.probabilities[:, 1])
+            intervals["recall"] = wilson(told["recall"], events)
+            wanted.append("average_precision")
+        if 0 < len(self.truth) <= MOST_DRAWN:
+            intervals |= {
+                name: bootstrap(partial(self.value, name), len(self.truth)) for name in wanted if name not in intervals
+            }
+        for name, (low, high) in intervals.items():
+            found |= {f"{name}_low": low, f"{name}_high": high}
+        return found
+
+    def tables(self) -> list[Table]:
+        """Class by class, and the commonest pairs of true and answered label."""
+        counts = self.counts()
+        mistakes = confused_pairs(counts, self.labels, SHOWN_MISTAKES)
+        return [class_table(counts, self.labels), Table("Commonest mistakes", ["true", "answered", "rows"], mistakes)]
+
+    def grids(self) -> list[Grid]:
+        """Which class was answered for which."""
+        return picture(self.counts(), self.labels)
+
+    def curves(self) -> list[Curve]:
+        """Of two classes the ROC curve and the precision-recall curve."""
+        return [] if self.event is None else ranking.curves(self.event, self.probabilities[:, 1])
+
+    def counts(self) -> Array:
+        """Rows by [true class, answered class]."""
+        return confusion(self.truth, self.answers, len(self.labels))

@@ -1,0 +1,84 @@
+"""A tiny project whose model learns to call two tools of a shop, and to say what they gave back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:
+    """A function as OpenAI's clients send it."""
+    parameters = {
+        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False
+    }  # fmt: skip
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+TOOLS = [
+    tool("order_status", "Where an order is.", order={"type": "string", "pattern": "^[A-Z][0-9]$"}),
+    tool("opening_hours", "When a store is open.", city={"type": "string"}),
+]
+ASKED = {
+    "order_status": ("Where is order {}?", "Has {} been sent?", "Track {} please.", "Status of {}?", "Is {} on its way?"),
+    "opening_hours": ("When do you open in {}?", "Hours in {}?", "Is {} open on Sunday?", "Open late in {}?"),
+}  # fmt: skip
+FIELD = {"order_status": "order", "opening_hours": "city"}
+CITIES = ["Bonn", "Kiel", "Ulm", "Jena", "Trier", "Essen", "Mainz", "Halle"]
+VALUES = {
+    "order_status": [f"{letter}{digit}" for letter in "ABCDEFGHKL" for digit in "1234567"],
+    "opening_hours": CITIES,
+}
+GAVE = {"order_status": '{"status": "on its way"}', "opening_hours": '{"open": "9 to 18"}'}
+TOLD = {"order_status": "Your order is on its way.", "opening_hours": "The store is open from 9 to 18."}
+SMALL_TALK = {"Hello!": "Hello, how can I help?", "Thanks!": "You are welcome.", "Good morning": "Good morning to you."}
+
+VOICES = [f"You speak for store {number}." for number in range(12)]
+
+CONFIG = """\
+version: 1
+project: tiny-calls
+task: {name: text-generation, context: 512, answer: {max_tokens: 60}}
+need: {probe_s: 0.2, accept: {parity: {at_least: 0.9}, above_baseline: null}}
+prepare:
+  sources: [rows.jsonl]
+  steps: [clean: {}, dedup: {near: null}, split: {valid: 0.1, test: 0.1}]
+train: {epochs: 12, learning_rate: 3e-3, batch_size: 8, vocabulary: 300, width: 64, layers: 2, heads: 4}
+compress: {candidates: [float32]}
+deploy: {port: 0}
+"""
+
+
+def called(name: str, value: str, key: str = "call_1") -> dict[str, Any]:
+    """The assistant's message with a call."""
+    function = {"name": name, "arguments": json.dumps({FIELD[name]: value})}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": key, "type": "function", "function": function}]}
+
+
+def rows() -> list[dict[str, Any]]:
+    """A question with its call, some with what the call gave and what is said then; and small talk without any."""
+    made = []
+    for name, ways in ASKED.items():
+        for way in ways:
+            for place, value in enumerate(VALUES[name]):
+                messages = [{"role": "user", "content": way.format(value)}, called(name, value)]
+                if place % 3 == 0:
+                    messages.append({"role": "tool", "tool_call_id": "call_1", "content": GAVE[name]})
+                    messages.append({"role": "assistant", "content": TOLD[name]})
+                made.append(
+                    {"messages": messages, "tools": TOOLS} | ({"system": VOICES[place % 12]} if place % 2 else {})
+                )
+    for said, answer in SMALL_TALK.items():
+        told = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+        made += [{"messages": told, "tools": TOOLS, "system": voice} for voice in VOICES]
+    return made
+
+
+def project(folder: Path) -> Path:
+    """The project, written into `folder`; returns the config's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(row) + "\n" for row in rows())
+    (folder / "rows.jsonl").write_text(lines, encoding="utf-8")
+    config = folder / "tiny.yaml"
+    config.write_text(CONFIG, encoding="utf-8")
+    return config
