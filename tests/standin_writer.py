@@ -110,9 +110,12 @@ class Writer:
 class Parrot:
     """Goes on with `saying` where the longest end of what it read occurs; else with noise that all it read decides."""
 
-    def __init__(self, slots: int = 3, context: int = 200, saying: str = SAYING, pause_s: float = 0.0) -> None:
-        """`pause_s` is how long a step takes at least. `gate` must be open for it to go on."""
-        self.slots, self.context, self.pause_s = slots, context, pause_s
+    def __init__(
+        self, slots: int = 3, context: int = 200, saying: str = SAYING, pause_s: float = 0.0, reach: int = 8
+    ) -> None:
+        """`pause_s` is how long a step takes at least, `reach` how far back it looks for its place. `gate` must be open
+        for it to go on."""
+        self.slots, self.context, self.pause_s, self.reach = slots, context, pause_s, reach
         self.saying = [*ParrotCodec(context)._tokens(saying), END]
         self.held: dict[int, list[int]] = {}
         self.batches: list[int] = []
@@ -151,7 +154,7 @@ class Parrot:
         noise = np.random.default_rng(zlib.crc32(bytes(token % 256 for token in tokens)))
         logits = noise.normal(0.0, 1.0, VOCABULARY).astype(np.float32)
         logits[[END, BEGIN]] = -9.0
-        for size in range(min(8, len(tokens)), 0, -1):
+        for size in range(min(self.reach, len(tokens)), 0, -1):
             end = list(tokens[-size:])
             places = [at for at in range(len(self.saying) - size) if self.saying[at : at + size] == end]
             if places:

@@ -117,17 +117,8 @@ def test_a_gate_on_recall_refuses(copy: Path) -> None:
 
 
 def test_a_second_turn_is_held_against_the_champion(copy: Path) -> None:
-    said = llmops(
-        "run",
-        copy,
-        "--set",
-        "train.epochs=6",
-        "--set",
-        "tune.trials=1",
-        "--set",
-        "need.accept.champion.no_worse_by=1",
-        "--json",
-    )
+    changes = ("train.epochs=6", "tune.trials=1", "need.accept.champion.no_worse_by=1")
+    said = llmops("run", copy, "--json", *(word for change in changes for word in ("--set", change)))
     assert json.loads(said)["champion"] == 2
     numbers: dict[str, Any] = report(copy, "deploy").numbers
     assert numbers["champion_delta"] == pytest.approx(numbers["roc_auc"] - numbers["champion"])

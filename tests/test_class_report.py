@@ -129,9 +129,9 @@ def test_the_table_tells_the_worst_class_first_with_intervals_and_the_untold_las
     table = class_table(counts, ["a", "b", "nobody", "c"])
     assert table.columns == ["class", "precision", "recall", "F1", "rows"]
     assert [row[0] for row in table.rows] == ["a", "b", "c", "nobody"]
-    assert table.rows[0][1] == told(8 / 9, *wilson(8 / 9, 9))
-    assert table.rows[0][2] == told(0.8, *wilson(0.8, 10))
-    assert table.rows[0][3] == told(16 / 19, *f1_interval(8, 9, 10))
+    assert table.rows[0][1] == told(8 / 9, *wilson(8 / 9, 9), ".3f")
+    assert table.rows[0][2] == told(0.8, *wilson(0.8, 10), ".3f")
+    assert table.rows[0][3] == told(16 / 19, *f1_interval(8, 9, 10), ".3f")
     assert [row[4] for row in table.rows] == [10, 10, 5, 0]
     assert table.rows[3][1:4] == [None, None, None]
 

@@ -69,6 +69,12 @@ def test_columns_that_do_not_fit_go_on_below_with_the_first_one() -> None:
     assert len(laid_out(WIDE, 200)) == 1
 
 
+def test_two_runs_and_what_changed_stand_side_by_side_at_80() -> None:
+    rows = [["predicted_peak_memory_mb", 517.0, 516.1, "-0.905"], ["precision", "bfloat16", "float32", ""]]
+    compared = Table("", ["", "20261128-095756-11ce", "20261128-095853-0d7a", "change"], rows)
+    assert len(laid_out(compared, 80)) == 1
+
+
 def test_one_column_wider_than_the_terminal_is_shown_all_the_same() -> None:
     lines = shown(Table("", ["a_heading_of_many_words"], [["x" * 90]]), 40)
     assert "".join(lines).count("x") == 90
@@ -81,8 +87,9 @@ def test_a_table_without_rows_is_its_title() -> None:
 @pytest.mark.parametrize(("heading", "width", "lines"), [
     ("f1_weighted", 11, "f1_weighted"), ("f1_weighted", 10, "f1_\nweighted"), ("what it found", 8, "what it\nfound"),
     ("latency_p95_ms", 8, "latency_\np95_ms"), ("模型的标签 rows", 10, "模型的标签\nrows"), ("", 3, ""),
+    ("20261122-133000-7f3a", 12, "20261122-\n133000-7f3a"),
 ])  # fmt: skip
-def test_headings_wrap_after_blanks_and_underscores(heading: str, width: int, lines: str) -> None:
+def test_headings_wrap_after_blanks_underscores_and_hyphens(heading: str, width: int, lines: str) -> None:
     assert wrapped(heading, width) == lines
 
 

@@ -143,7 +143,8 @@ def test_the_model_tells_its_form(call: Caller) -> None:
 @pytest.mark.parametrize(("change", "good"), [
     (lambda row: row, True), (lambda row: [row, row], True), (lambda row: {"rows": [row]}, True),
     (lambda row: {**row, "reasons": 2, "account": "A7", "left": "yes"}, True),
-    (lambda row: {**row, "spent": None}, True), (lambda row: {**row, "strange": 1}, False), (lambda row: {**row, "spent": [1]}, False), (lambda row: [], False),
+    (lambda row: {**row, "spent": None}, True), (lambda row: {**row, "strange": 1}, False),
+    (lambda row: {**row, "spent": [1]}, False), (lambda row: [], False),
     (lambda row: {"rows": []}, False), (lambda row: {"rows": [row], "plan": "basic"}, False),
     (lambda row: {**row, "reasons": "many"}, False), (lambda row: "a row", False),
 ])  # fmt: skip

@@ -37,7 +37,8 @@ Pair = tuple[str, list[str]]
 
 def sentences(count: int, seed: int, most: int = 2, always: str | None = None) -> list[Pair]:
     """Distinct texts that name their labels; each has up to `most`, `always` among them."""
-    dice, made = random.Random(seed), {}
+    dice = random.Random(seed)
+    made: dict[str, list[str]] = {}
     while len(made) < count:
         labels = {*dice.sample(LABELS, dice.randrange(most + 1)), *([always] if always else [])}
         picked = [*labels, *dice.sample(FILLER, 5)]
@@ -53,7 +54,7 @@ class Desk(Shop):
         super().__post_init__()
         self.pairs = sentences(900, 1)
         self.section = TextClassificationSection(labels="many", separator=";")
-        self.write_dataset(self.pairs[:300], self.pairs[300:450], self.pairs[450:600])  # type: ignore[arg-type]
+        self.write_dataset(self.pairs[:300], self.pairs[300:450], self.pairs[450:600])
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -231,7 +232,8 @@ def test_bad_opinions_are_told(desk: Desk, tmp_path: Path, section: dict[str, An
 
 TRAIN = "{model: bag-of-words, epochs: 12, learning_rate: 3.0e-2, width: 16, vocabulary: 300, batch_size: 16}"
 CHANGES = (
-    "tune=null", "compress={candidates: [float32], max_quality_loss: 0.2}", "deploy.port=0", "need.probe_s=0.2", f"train={TRAIN}", "need.accept.champion={no_worse_by: 0.3}",
+    "tune=null", "compress={candidates: [float32], max_quality_loss: 0.2}", "deploy.port=0", "need.probe_s=0.2",
+    f"train={TRAIN}", "need.accept.champion={no_worse_by: 0.3}",
     "feedback.retrain_when={corrections: 40, drift: false}",
 )  # fmt: skip
 SMALL = [word for change in CHANGES for word in ("--set", change)]

@@ -78,6 +78,16 @@ def parquet(folder: Path) -> Path:
     return folder / "lists.parquet"
 
 
+def saved(folder: Path) -> Path:
+    """As `save_to_disk` leaves lists of classes: numbers, whose names stand beside the rows."""
+    from datasets import ClassLabel, Dataset, Features, Sequence, Value
+
+    features = Features({"text": Value("string"), "labels": Sequence(ClassLabel(names=NAMES))})
+    told = [{"text": row["text"], "labels": [NAMES.index(label) for label in row["label"]]} for row in ROWS]
+    Dataset.from_list(told, features=features).save_to_disk(str(folder / "saved"))
+    return folder / "saved"
+
+
 def flags(yes: str, no: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         told = [
@@ -98,6 +108,7 @@ FORMS: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "JSONL": (jsonl, {"label": "label", "separator": None}, "label holds lists of labels"),
     "a JSON array": (array, {"label": "label", "separator": None}, "label holds lists of labels"),
     "Parquet": (parquet, {"label": "topics", "separator": None}, "topics holds lists of labels"),
+    "a saved data set": (saved, {"label": "labels", "separator": None}, "labels holds lists of labels"),
     "1 and 0": (flags("1", "0"), {"label": NAMES, "separator": None}, "columns of yes and no"),
     "true and false": (flags("true", "false"), {"label": NAMES, "separator": None}, "columns of yes and no"),
     "yes and no": (flags("yes", "no"), {"label": NAMES, "separator": None}, "columns of yes and no"),

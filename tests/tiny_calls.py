@@ -16,24 +16,19 @@ def tool(name: str, description: str, **properties: Any) -> dict[str, Any]:
 
 
 TOOLS = [
-    tool("order_status", "Where an order is.", order={"type": "string", "pattern": "^[A-Z][0-9]$"}),
-    tool("opening_hours", "When a store is open.", city={"type": "string"}),
+    tool("order_status", "Order", order={"type": "string"}),
+    tool("opening_hours", "Hours", city={"type": "string"}),
 ]
 ASKED = {
-    "order_status": ("Where is order {}?", "Has {} been sent?", "Track {} please.", "Status of {}?", "Is {} on its way?"),
+    "order_status": ("Where is order {}?", "Has {} been sent?", "Track {} please.", "Is {} on its way?"),
     "opening_hours": ("When do you open in {}?", "Hours in {}?", "Is {} open on Sunday?", "Open late in {}?"),
-}  # fmt: skip
-FIELD = {"order_status": "order", "opening_hours": "city"}
-CITIES = ["Bonn", "Kiel", "Ulm", "Jena", "Trier", "Essen", "Mainz", "Halle"]
-VALUES = {
-    "order_status": [f"{letter}{digit}" for letter in "ABCDEFGHKL" for digit in "1234567"],
-    "opening_hours": CITIES,
 }
+FIELD = {"order_status": "order", "opening_hours": "city"}
+VALUES = {"order_status": ["A1", "B2", "C3", "D4", "E5", "F6"], "opening_hours": ["Bonn", "Kiel", "Ulm", "Jena"]}
+BEFORE = ("", "Hi, ", "One question: ", "Please help me. ")
 GAVE = {"order_status": '{"status": "on its way"}', "opening_hours": '{"open": "9 to 18"}'}
 TOLD = {"order_status": "Your order is on its way.", "opening_hours": "The store is open from 9 to 18."}
-SMALL_TALK = {"Hello!": "Hello, how can I help?", "Thanks!": "You are welcome.", "Good morning": "Good morning to you."}
-
-VOICES = [f"You speak for store {number}." for number in range(12)]
+SMALL_TALK, ANSWER = ("Hello!", "Good morning", "Anybody there?", "Thanks a lot!"), "How can I help?"
 
 CONFIG = """\
 version: 1
@@ -43,7 +38,7 @@ need: {probe_s: 0.2, accept: {parity: {at_least: 0.9}, above_baseline: null}}
 prepare:
   sources: [rows.jsonl]
   steps: [clean: {}, dedup: {near: null}, split: {valid: 0.1, test: 0.1}]
-train: {epochs: 12, learning_rate: 3e-3, batch_size: 8, vocabulary: 300, width: 64, layers: 2, heads: 4}
+train: {epochs: 24, learning_rate: 6e-3, batch_size: 8, vocabulary: 400, width: 64, layers: 2, heads: 4}
 compress: {candidates: [float32]}
 deploy: {port: 0}
 """
@@ -58,19 +53,23 @@ def called(name: str, value: str, key: str = "call_1") -> dict[str, Any]:
 def rows() -> list[dict[str, Any]]:
     """A question with its call, some with what the call gave and what is said then; and small talk without any."""
     made = []
-    for name, ways in ASKED.items():
-        for way in ways:
-            for place, value in enumerate(VALUES[name]):
-                messages = [{"role": "user", "content": way.format(value)}, called(name, value)]
-                if place % 3 == 0:
-                    messages.append({"role": "tool", "tool_call_id": "call_1", "content": GAVE[name]})
-                    messages.append({"role": "assistant", "content": TOLD[name]})
-                made.append(
-                    {"messages": messages, "tools": TOOLS} | ({"system": VOICES[place % 12]} if place % 2 else {})
-                )
-    for said, answer in SMALL_TALK.items():
-        told = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
-        made += [{"messages": told, "tools": TOOLS, "system": voice} for voice in VOICES]
+    asked = [
+        (name, before, way, value)
+        for name in ASKED
+        for before in BEFORE
+        for way in ASKED[name]
+        for value in VALUES[name]
+    ]
+    for place, (name, before, way, value) in enumerate(asked):
+        messages = [{"role": "user", "content": before + way.format(value)}, called(name, value)]
+        if place % 3 == 0:
+            messages.append({"role": "tool", "tool_call_id": "call_1", "content": GAVE[name]})
+            messages.append({"role": "assistant", "content": TOLD[name]})
+        made.append({"messages": messages, "tools": TOOLS})
+    for said in SMALL_TALK:
+        for before in BEFORE:
+            told = [{"role": "user", "content": before + said}, {"role": "assistant", "content": ANSWER}]
+            made.append({"messages": told, "tools": TOOLS})
     return made
 
 

@@ -38,6 +38,6 @@ def f1_interval(right: int, answered: int, support: int) -> tuple[float, float]:
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
-def told(value: float, low: float, high: float) -> str:
+def told(value: float, low: float, high: float, form: str = ".3g") -> str:
     """A figure with its interval, for people."""
-    return f"{value:.3g} ({low:.3g} to {high:.3g})"
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"

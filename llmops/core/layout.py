@@ -80,8 +80,8 @@ def _widest_cell(table: Table, index: int) -> int:
 
 
 def pieces(heading: str) -> list[str]:
-    """What a heading may be broken between: after a blank, after an underscore."""
-    return re.findall(r"[^\s_]*_+|[^\s_]+\s*|\s+", heading)
+    """What a heading may be broken between: after a blank, an underscore, a hyphen."""
+    return re.findall(r"[^\s_-]*[_-]+|[^\s_-]+\s*|\s+", heading)
 
 
 def wrapped(heading: str, width: int) -> str:

@@ -72,9 +72,10 @@ def share_shift(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]], rng:
     def distance(of_old: Any) -> Any:
         return np.abs(of_old / len(old) - (total - of_old) / len(new)).max(axis=-1)
 
-    order = np.arange(len(rows))
-    chance = np.array([distance(holds[rng.permutation(order)[: len(old)]].sum(axis=0)) for _ in range(ROUNDS)])
-    return against_chance(float(distance(holds[: len(old)].sum(axis=0))), chance)
+    drawn = np.zeros((ROUNDS, len(rows)), np.float32)
+    for draw in drawn:
+        draw[rng.permutation(len(rows))[: len(old)]] = 1
+    return against_chance(float(distance(holds[: len(old)].sum(axis=0))), distance(drawn @ holds))
 
 
 def value_shift(old: Floats, new: Floats, rng: np.random.Generator) -> Shift:

@@ -93,13 +93,18 @@ def _from_disk(datasets: Any, path: Path, name: str, source: SourceSection) -> A
 
 
 def _dataset_rows(datasets: Any, loaded: Any, name: str) -> Iterator[tuple[Row, str]]:
-    """Rows with the numbers of ClassLabel columns turned into their names."""
-    named = {column: f for column, f in loaded.features.items() if isinstance(f, datasets.ClassLabel)}
+    """Rows with the numbers of ClassLabel columns, and of lists of them, turned into their names."""
+    kinds = {column: getattr(feature, "feature", feature) for column, feature in loaded.features.items()}
+    classes = {column: kind for column, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
     for number, row in enumerate(loaded, 1):
-        for column, feature in named.items():
-            if isinstance(row[column], int) and row[column] >= 0:
-                row[column] = feature.int2str(row[column])
-        yield row, f"{name}:{number}"
+        yield {**row, **{column: _named(row[column], kind) for column, kind in classes.items()}}, f"{name}:{number}"
+
+
+def _named(value: Any, kind: Any) -> Any:
+    """The name of a class's number, or those of a list."""
+    if isinstance(value, list):
+        return [_named(one, kind) for one in value]
+    return kind.int2str(value) if isinstance(value, int) and value >= 0 else value
 
 
 def _missing(name: str, what: str) -> MachineError:

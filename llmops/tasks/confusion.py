@@ -55,12 +55,13 @@ def class_table(counts: Counts, labels: Sequence[str]) -> Table:
 
 def _line(counts: Counts, label: str, number: int) -> list[Number]:
     right, support, answered = (int(n) for n in (counts[number, number], counts[number].sum(), counts[:, number].sum()))
-    f1 = told(2 * right / (support + answered), *f1_interval(right, answered, support)) if support + answered else None
+    both, interval = support + answered, f1_interval(right, answered, support)
+    f1 = told(2 * right / both, *interval, ".3f") if both else None
     return [label, _share(right, answered), _share(right, support), f1, support]
 
 
 def _share(right: int, of: int) -> str | None:
-    return told(right / of, *wilson(right / of, of)) if of else None
+    return told(right / of, *wilson(right / of, of), ".3f") if of else None
 
 
 def confused_pairs(counts: Counts, labels: Sequence[str], top: int) -> list[list[Number]]:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Judged:
     """A request of the traffic log that somebody spoke about: the latest rating and the latest correction, either may
-    be None. `request` and `response` are what went over the wire, None when the log keeps no contents; `said_at` is the
-    time of the latest word (seconds since 1970)."""
+    be None; where an answer may have several labels, `label` and `correction` are texts of JSON lists (see
+    fields/labelsets.py). `request` and `response` are what went over the wire, None when the log keeps no contents;
+    `said_at` is the time of the latest word (seconds since 1970)."""
 
     id: str
     at: float

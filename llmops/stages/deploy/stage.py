@@ -162,7 +162,7 @@ def _too_close(gate: str, bounds: Mapping[str, Any], numbers: Mapping[str, Any])
     if f"{gate}_low" not in numbers:
         return None
     half = (numbers[f"{gate}_high"] - numbers[f"{gate}_low"]) / 2
-    rows = numbers.get("in_scope_rows", numbers.get("rows"))
+    rows = numbers["events"] if gate == "recall" else numbers.get("in_scope_rows", numbers.get("rows"))
     for bound in (bounds.get("at_least"), bounds.get("at_most")):
         if bound is not None and abs(numbers[gate] - bound) < half:
             return (

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from llmops.core.intervals import wilson
 
@@ -83,6 +84,13 @@ def gate_warning(gate: str, bound: float, rows: int) -> str | None:
     return (
         f"{rows:,} test rows know {gate} near {bound:g} only to +-{width:.3f}; {needed:,} rows would bring it to +-0.05"
     )
+
+
+def recall_warnings(accept: Mapping[str, Any], events: int | None) -> list[str]:
+    """A word on a gate on recall that the test rows of the event know only roughly; `events` counts these."""
+    bound = (accept.get("recall") or {}).get("at_least")
+    told = gate_warning("recall (of the event)", bound, events) if bound is not None and events else None
+    return [told] if told else []
 
 
 def class_warnings(train: Mapping[str, int], test: Counter[str], wanted: int) -> list[str]:

@@ -33,7 +33,7 @@ def look(
     events = events_tested(sample, positive)
     compared = events if events is not None and baseline["metric"] == "recall" else sample.in_scope("test")
     said = warnings(accept, sample, baseline, target, compared)
-    return Told(told, tables, [*said, *event_warnings(accept, events)])
+    return Told(told, tables, [*said, *adequacy.recall_warnings(accept, events)])
 
 
 def numbers(sample: Sample, wanted: int) -> dict[str, Number]:
@@ -116,10 +116,3 @@ def events_tested(sample: Sample, positive: str | None) -> int | None:
     """Of two classes the test rows of the event."""
     counts = sample.counts("train")
     return sample.counts("test")[event_of(counts, positive)] if len(counts) == 2 else None
-
-
-def event_warnings(accept: Mapping[str, Any], events: int | None) -> list[str]:
-    """A word on a gate on recall, which test rows of the event alone tell."""
-    bound = (accept.get("recall") or {}).get("at_least")
-    told = adequacy.gate_warning("recall (of the event)", bound, events) if bound is not None and events else None
-    return [told] if told else []

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops.core.intervals import auc_margin
 from llmops.core.report import Number, Table
+from llmops.stages.need.adequacy import recall_warnings
 from llmops.stages.need.sample import SPLITS, Sample
 from llmops.stages.need.told import Told
 from llmops.tasks.event import event_of
@@ -78,7 +79,7 @@ def warnings(accept: Mapping[str, Any], by_split: Mapping[str, tuple[int, int]],
     """What deserves a person's eye."""
     events, others = by_split["test"]
     width = auc_margin(area, events, others)
-    said = []
+    said = recall_warnings(accept, events)
     if by_split["train"][0] < EVENTS_TO_LEARN:
         few = by_split["train"][0]
         said.append(f"only {few} training rows are events; {EVENTS_TO_LEARN} or more are wanted to learn from")

@@ -130,7 +130,7 @@ def picture(rows: Sure, split: str) -> list[Curve]:
         for name in FIGURES
         if np.isfinite(values := getattr(curve, name)).any()
     }
-    return [Curve(f"What each threshold for abstaining would do to {split}", "threshold", "share", lines)]
+    return [Curve(f"Abstaining by threshold, {split}", "threshold", "share", lines)]
 
 
 def choices(rows: Sure, threshold: float, split: str) -> Table:
