@@ -1,12 +1,16 @@
-"""Support tickets with one to four topics, made by seed: many writers, each with ways of their own to say things."""
+"""Support tickets with one to four topics, made by seed: many writers, each with some words of their own."""
 
 from __future__ import annotations
 
 import random
 from typing import Any
 
-WAYS = 24
-"""Ways to say each thing. A writer has one, so a split by writer asks in other words than those that were learnt."""
+OWN = range(20)
+"""Ways to say each thing that one writer has and no other, so a split by writer asks in words that were not learnt."""
+COMMON = range(20, 24)
+"""Ways that everybody has."""
+COMMONLY = 0.5
+"""How often a writer says a thing as everybody does."""
 NOISE = 0.02
 """Share of tickets whose labels a tired person got wrong: one left out, or one too many."""
 HOW_MANY = (1, 2, 3, 4)
@@ -351,25 +355,25 @@ def phrases(text: str, separator: str) -> list[str]:
 SAID = {topic: phrases(text, "\n") for topic, text in TOPICS.items()}
 WELL = {topic: phrases(text, ";") for topic, text in FINE.items()}
 CHATTER = phrases(TALK, ";")
-assert all(len(said) == WAYS for said in SAID.values()), {topic: len(said) for topic, said in SAID.items()}
+assert all(len(said) == COMMON.stop for said in SAID.values())
 
 
-def tickets(rows: int, seed: int, ways: range = range(WAYS)) -> list[dict[str, Any]]:
-    """Different tickets {"text", "topics" (a sorted list), "truth" (without the noise), "writer"}, as many of each way
-    as can be."""
+def tickets(rows: int, seed: int, writers: range) -> list[dict[str, Any]]:
+    """Different tickets {"text", "topics" (a sorted list), "truth" (without the noise), "writer"}; all of `writers`
+    (numbers of `OWN`) write equally many."""
     dice = random.Random(seed)
     made: dict[str, dict[str, Any]] = {}
     while len(made) < rows:
-        way = ways[len(made) % len(ways)]
+        writer = writers[len(made) % len(writers)]
         truth = sorted(dice.sample(sorted(SAID), dice.choices(HOW_MANY, HOW_OFTEN)[0]))
-        text = written(truth, way, dice)
-        made.setdefault(text, {"text": text, "topics": noisy(truth, dice), "truth": truth, "writer": f"w{way:02}"})
+        text = written(truth, writer, dice)
+        made.setdefault(text, {"text": text, "topics": noisy(truth, dice), "truth": truth, "writer": f"w{writer:02}"})
     return list(made.values())
 
 
-def written(topics: list[str], way: int, dice: random.Random) -> str:
-    """One ticket: each topic in the writer's way, in any order, among what does not matter."""
-    said = [SAID[topic][way] for topic in topics]
+def written(topics: list[str], writer: int, dice: random.Random) -> str:
+    """One ticket: each topic in the writer's own way or in a common one, in any order, among what does not matter."""
+    said = [SAID[topic][dice.choice(COMMON) if dice.random() < COMMONLY else writer] for topic in topics]
     if dice.random() < 0.4:
         other = dice.choice(sorted(set(SAID) - set(topics)))
         said.append(dice.choice(WELL[other]))

@@ -151,7 +151,7 @@ def test_figures_of_what_users_said_are_scikit_learns() -> None:
     f1 = found["f1_micro"]
     assert f1.value == pytest.approx(f1_score(truth, answers, average="micro", zero_division=0))
     assert f1.low is not None and f1.high is not None and f1.low < f1.value < f1.high
-    assert labelfigures.corrected(judged) == [("c", 2, 0), ("b", 1, 1)]
+    assert labelfigures.corrected(judged) == [("b", 1, 1), ("c", 2, 0)]
     assert labelfigures.figures([]) == {}
 
 

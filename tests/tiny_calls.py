@@ -25,7 +25,7 @@ ASKED = {
 }
 FIELD = {"order_status": "order", "opening_hours": "city"}
 VALUES = {"order_status": ["A1", "B2", "C3", "D4", "E5", "F6"], "opening_hours": ["Bonn", "Kiel", "Ulm", "Jena"]}
-BEFORE = ("", "Hi, ", "One question: ", "Please help me. ")
+BEFORE = ("", "Hi, ", "One question: ")
 GAVE = {"order_status": '{"status": "on its way"}', "opening_hours": '{"open": "9 to 18"}'}
 TOLD = {"order_status": "Your order is on its way.", "opening_hours": "The store is open from 9 to 18."}
 SMALL_TALK, ANSWER = ("Hello!", "Good morning", "Anybody there?", "Thanks a lot!"), "How can I help?"
@@ -38,7 +38,7 @@ need: {probe_s: 0.2, accept: {parity: {at_least: 0.9}, above_baseline: null}}
 prepare:
   sources: [rows.jsonl]
   steps: [clean: {}, dedup: {near: null}, split: {valid: 0.1, test: 0.1}]
-train: {epochs: 24, learning_rate: 6e-3, batch_size: 8, vocabulary: 400, width: 64, layers: 2, heads: 4}
+train: {epochs: 32, learning_rate: 6e-3, batch_size: 8, vocabulary: 400, width: 64, layers: 2, heads: 4}
 compress: {candidates: [float32]}
 deploy: {port: 0}
 """
@@ -51,7 +51,7 @@ def called(name: str, value: str, key: str = "call_1") -> dict[str, Any]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """A question with its call, some with what the call gave and what is said then; and small talk without any."""
+    """A question with its call, what that gave and what is said then; and small talk without any."""
     made = []
     asked = [
         (name, before, way, value)
@@ -60,11 +60,10 @@ def rows() -> list[dict[str, Any]]:
         for way in ASKED[name]
         for value in VALUES[name]
     ]
-    for place, (name, before, way, value) in enumerate(asked):
-        messages = [{"role": "user", "content": before + way.format(value)}, called(name, value)]
-        if place % 3 == 0:
-            messages.append({"role": "tool", "tool_call_id": "call_1", "content": GAVE[name]})
-            messages.append({"role": "assistant", "content": TOLD[name]})
+    for name, before, way, value in asked:
+        result = {"role": "tool", "tool_call_id": "call_1", "content": GAVE[name]}
+        question, answer = {"role": "user", "content": before + way.format(value)}, TOLD[name]
+        messages = [question, called(name, value), result, {"role": "assistant", "content": answer}]
         made.append({"messages": messages, "tools": TOOLS})
     for said in SMALL_TALK:
         for before in BEFORE:

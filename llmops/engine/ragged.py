@@ -69,6 +69,20 @@ def ragged(rows: Sequence[Sequence[int]], labels: Sequence[int] | np.ndarray) ->
     return Ragged(flat, offsets, numbers.astype(np.int64 if numbers.ndim == 1 else np.uint8))
 
 
+def joined(first: Ragged, second: Ragged) -> Ragged:
+    """The rows of both, one after the other."""
+    offsets = np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
+    labels = np.concatenate([first.labels, second.labels])
+    return Ragged(np.concatenate([first.tokens, second.tokens]), offsets, labels)
+
+
+def taken(data: Ragged, rows: np.ndarray) -> Ragged:
+    """The rows with these numbers, int64, in this order."""
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(data.lengths[rows])])
+    parts = [data.tokens[data.offsets[row] : data.offsets[row + 1]] for row in rows]
+    return Ragged(np.concatenate([data.tokens[:0], *parts]), offsets, data.labels[rows])
+
+
 def first_rows(data: Ragged, rows: int) -> Ragged:
     """The first `rows` rows."""
     kept = min(rows, len(data))

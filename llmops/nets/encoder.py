@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from llmops.core.errors import DataError
 from llmops.nets.dropout import Dropout
@@ -14,11 +15,11 @@ from llmops.nets.pooling import pool
 
 
 class PretrainedClassifier(nn.Module):
-    """An encoder, pooling, dropout, one linear layer."""
+    """An encoder, pooling, dropout, one linear layer; with `unit`, vectors have the length one before it."""
 
-    def __init__(self, encoder: nn.Module, classes: int, pooling: str, dropout: float) -> None:
+    def __init__(self, encoder: nn.Module, classes: int, pooling: str, dropout: float, unit: bool = False) -> None:
         super().__init__()
-        self.encoder, self.pooling = encoder, pooling
+        self.encoder, self.pooling, self.unit = encoder, pooling, unit
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(encoder.config.hidden_size, classes)
         nn.init.normal_(self.head.weight, std=0.02)
@@ -31,7 +32,7 @@ class PretrainedClassifier(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """float [batch, hidden] -> logits [batch, classes]."""
-        return self.head(self.dropout(pooled))
+        return self.head(self.dropout(functional.normalize(pooled, dim=-1) if self.unit else pooled))
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """tokens, mask: int64 [batch, length] -> logits [batch, classes]."""

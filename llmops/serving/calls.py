@@ -66,7 +66,7 @@ class CallReader:
         """What was held back, when nothing more comes."""
         rest = "" if self._opened is not None and self._told >= 0 else (self._opened or "") + self._text
         self._text, self._opened = "", None
-        return [Grown(words=rest)] if rest else []
+        return self._told_words(rest)
 
     def _words(self, grown: list[Grown]) -> bool:
         """Read words up to the next call; whether one opens. White space before a call is no part of the words, nor
@@ -74,13 +74,15 @@ class CallReader:
         place = self._text.find(self._opening)
         words = self._text[: place if place >= 0 else len(self._text) - self._uncertain()]
         kept = words.rstrip() if place >= 0 else words
-        if kept and not (self.calls and not kept.strip()):
-            grown.append(Grown(words=kept))
+        grown += self._told_words(kept)
         self._text = self._text[len(words) :]
         if place >= 0:
             self._opened, self._told = words[len(kept) :] + self._opening, -1
             self._text = self._text[len(self._opening) :]
         return place >= 0
+
+    def _told_words(self, words: str) -> list[Grown]:
+        return [Grown(words=words)] if words.strip() or (words and not self.calls) else []
 
     def _uncertain(self) -> int:
         """Length of the text's end that may belong to a call: white space, and the beginning of a mark."""

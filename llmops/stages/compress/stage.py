@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
 from llmops.bundle import format as bundle_format
 from llmops.core.artifact import tree_digest, write_whole
 from llmops.core.errors import DataError, GateRefused, Mistake
-from llmops.core.protocols import Depends, Job, Places, Task
+from llmops.core.protocols import Depends, Job, Measured, Places, Task
 from llmops.core.report import Number, Report, Table, markdown_table
 from llmops.core.section import Section
 from llmops.stages.compress.candidates import FLOAT32, Spec, Workshop, asked, specs
@@ -98,6 +98,8 @@ class Bench:
         self.about: dict[str, Any] = json.loads((self.dataset / "dataset.json").read_bytes())
         self.workshop = Workshop(job)
         self.trained = self.workshop.learner.predict(self.dataset, "valid")
+        self.unseen: Any = getattr(self.workshop.learner, "unseen", None)
+        """What a model answered to the validation rows before it learnt them too; None: the model never did."""
         self.trained_figures = self.task.trained_quality(self.task_section, self.dataset, "valid", self.trained)
         self.trained_quality = self.trained_figures[self.metric.name]
 
@@ -152,10 +154,9 @@ class Bench:
         found = best.entry.measured
         self.job.room.say("the baseline on the same rows")
         baseline = self.task.baseline(self.task_section, self.dataset)
-        settings, does = self.task.calibrate(self.task_section, self.dataset, found)
-        valid = {name.removeprefix(VALID): value for name, value in found.figures.items() if name.startswith(VALID)}
+        settings, does = self.task.calibrate(self.task_section, self.dataset, self.honest(found))
         metrics = {
-            "valid": {self.metric.name: found.quality, **valid, **does},
+            "valid": {**self.honest_figures(found), **does},
             "trained_valid": {self.metric.name: self.trained_quality},
             "baseline": {"metric": self.metric.name, **baseline},
             "agreement": found.agreement,
@@ -165,6 +166,17 @@ class Bench:
         plain = self.workshop.fields(self.workshop.make(best.spec))
         plain["settings"] |= settings
         return {**plain, "metrics": metrics, "lineage": self.lineage(best.spec)}
+
+    def honest(self, found: Measured) -> Measured:
+        """With answers to rows that the model had not learnt."""
+        return found if self.unseen is None else replace(found, answers=self.unseen)
+
+    def honest_figures(self, found: Measured) -> dict[str, Number]:
+        """The figures on validation rows that the model had not learnt."""
+        if self.unseen is not None:
+            return {**self.task.trained_quality(self.task_section, self.dataset, "valid", self.unseen)}
+        valid = {name.removeprefix(VALID): value for name, value in found.figures.items() if name.startswith(VALID)}
+        return {self.metric.name: found.quality, **valid}
 
     def lineage(self, spec: Spec) -> dict[str, Any]:
         """Where the bundle comes from."""

@@ -44,7 +44,8 @@ def corrected(judged: Sequence[Judged]) -> list[tuple[str, int, int]]:
         if truth is not None:
             added.update(truth - given(row))
             removed.update(given(row) - truth)
-    return [(label, added[label], removed[label]) for label, _ in (added + removed).most_common()]
+    changed = sorted(added | removed, key=lambda label: (-added[label] - removed[label], label))
+    return [(label, added[label], removed[label]) for label in changed]
 
 
 def _f1(judged: Sequence[Judged]) -> dict[str, Estimate]:

@@ -71,7 +71,8 @@ class Sample:
     def halved(self) -> dict[str, Rows]:
         """Every other training row, to see whether more would help."""
         train = self._inside("train")
-        splits = _known({**self.splits, "train": train.take(range(0, len(train), 2))}, self.outside)
+        splits = {**self.splits, "train": train.take(range(0, len(train), 2))}
+        splits = _known(splits, _trained(splits) | {str(self.outside)})
         return {split: _even(rows) for split, rows in splits.items()}
 
     def _inside(self, split: str) -> Rows:
@@ -95,8 +96,9 @@ def take_sample(job: Job) -> Sample:
     outside: str | None = getattr(section, "outside", None)
     splits = _split(job, prepare, outside)
     if job.task.predicts(section) in CLASSED:
-        _refuse_unknown(splits, outside, step_of(prepare, "split")["test_file"])
-        splits = _known(splits, outside)
+        known = _trained(splits) | {str(outside)} | _described(section)
+        _refuse_unknown(splits, known, step_of(prepare, "split")["test_file"])
+        splits = _known(splits, known)
     trained = len(splits["train"])
     if outside is not None:
         trained -= sum(label == outside for label in splits["train"].values("label"))
@@ -110,33 +112,38 @@ def take_sample(job: Job) -> Sample:
     return Sample(splits, trained + round(trained * copies), outside)
 
 
-def _trained(splits: Mapping[str, Rows], outside: str | None) -> set[str]:
-    """The labels that are known: those of training rows, and the outside one."""
-    return {name for label in splits["train"].values("label") for name in each(label)} | {str(outside)}
+def _trained(splits: Mapping[str, Rows]) -> set[str]:
+    """The labels of training rows."""
+    return {name for label in splits["train"].values("label") for name in each(label)}
 
 
-def _known(splits: Mapping[str, Rows], outside: str | None) -> dict[str, Rows]:
+def _described(section: Any) -> set[str]:
+    """The labels that the task's block describes in words."""
+    told = getattr(section, "describe", None)
+    return set(told) if isinstance(told, dict) else set()
+
+
+def _known(splits: Mapping[str, Rows], known: set[str]) -> dict[str, Rows]:
     """The splits without what no training row has: held-out rows with such a label alone go, as prepare drops them, and
     rows with several labels keep the others."""
-    trained = _trained(splits, outside)
-    return {**splits, **{split: _without_others(splits[split], trained) for split in ("valid", "test")}}
+    return {**splits, **{split: _without_others(splits[split], known) for split in ("valid", "test")}}
 
 
-def _without_others(rows: Rows, trained: set[str]) -> Rows:
+def _without_others(rows: Rows, known: set[str]) -> Rows:
     labels = rows.values("label")
-    left = [[name for name in each(label) if name in trained] for label in labels]
+    left = [[name for name in each(label) if name in known] for label in labels]
     kept = [place for place, label in enumerate(labels) if left[place] or not each(label)]
     if any(isinstance(label, list) for label in labels):
         rows = rows.with_values("label", left)
     return rows.take(kept)
 
 
-def _refuse_unknown(splits: Mapping[str, Rows], outside: str | None, test_file: str | None) -> None:
+def _refuse_unknown(splits: Mapping[str, Rows], known: set[str], test_file: str | None) -> None:
     """Raises DataError, as prepare would, when the user's test file has labels that no training row has."""
     if not test_file:
         return
-    trained, test = _trained(splits, outside), splits["test"]
-    lost = [[name for name in each(label) if name not in trained] for label in test.values("label")]
+    test = splits["test"]
+    lost = [[name for name in each(label) if name not in known] for label in test.values("label")]
     first = next((place for place, names in enumerate(lost) if names), None)
     if first is not None:
         labels = sorted({name for names in lost for name in names})

@@ -13,6 +13,7 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Row, Rows
 from llmops.core.protocols.task import CLASSED
 from llmops.fields.cleaning import clean
+from llmops.fields.rows import Listed
 from llmops.records.cleaned import cleaned, sizes, unlabelled
 from llmops.records.config import SourceSection
 from llmops.records.examples import Examples, load_examples, refuse_one_class
@@ -20,6 +21,7 @@ from llmops.records.twins import shape
 from llmops.stages.prepare.batch import Batch, batch_of
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
+from llmops.stages.prepare.described import described_rows
 from llmops.stages.prepare.harvest import harvest_file, harvest_rows, read_harvest
 from llmops.stages.prepare.labelvotes import settle_sets
 from llmops.stages.prepare.nearness import Nearness
@@ -39,6 +41,8 @@ class Gathered:
     dropped: Dropped
     loaded: list[Examples]
     conflicts: list[Conflict]
+    described: int = 0
+    """Rows that are descriptions of classes."""
     harvest_read: int = 0
     harvest_kept: int = 0
     near_test: list[tuple[Row, Row]] = field(default_factory=list)
@@ -57,6 +61,7 @@ def gather(job: Job) -> Gathered:
     rows = gathering.apart_from_test(gathering.sources)
     gathering.place(gathering.dedup(rows))
     gathering.add_harvest()
+    gathering.add_described()
     if gathering.classes:
         gathering.drop_untrained_labels()
     gathering.refuse_too_little()
@@ -199,6 +204,21 @@ class Gathering:
         self.result.harvest_kept = sum(
             origin in ours for split in LEARNT_SPLITS for origin in splits[split].rows.values("origin")
         )
+
+    def add_described(self) -> None:
+        """Descriptions of classes train; one that stands among the rows already adds nothing."""
+        if getattr(self.task_section, "describe", None) is None:
+            return
+        splits = self.result.splits
+        field = next(iter(self.task.inputs(self.task_section)))
+        rows = described_rows(self.task_section, trained_labels(splits["train"]) - {str(self.outside)}, field)
+        if not rows:
+            return
+        batch = self._batch(Listed(rows))
+        known = np.concatenate([part.keys for part in splits.values()])
+        new = batch.where(~np.isin(batch.keys, known))
+        self.result.described = len(new)
+        splits["train"] = splits["train"].joined(new)
 
     def _needed(self) -> list[str]:
         """What a harvested row must hold."""

@@ -68,6 +68,7 @@ def _numbers(found: Gathered, splits: Splits, classes: Classes | None, read: int
         **({"conflicting_label": reasons.get("conflicting_label", 0)} if classes else {}),
         "also_in_test": reasons.get("also_in_test", 0),
         "near_in_test": len(found.near_test),
+        **({"described": found.described} if found.described else {}),
         "harvest_rows": found.harvest_read,
         "harvest_kept": found.harvest_kept,
         **({"augmented": augmented} if classes else {}),

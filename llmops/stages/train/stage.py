@@ -119,6 +119,7 @@ def figures(result: dict[str, Any], brief: dict[str, Any], held_mb: float = 0.0)
         "predicted_peak_memory_mb": foreseen_peak(estimate, held_mb),
     }
     numbers["parameters"] = result["parameters"]
+    numbers |= {name: result[name] for name in ("refit_rows", "refit_s") if name in result}
     numbers["update_of_version"] = result["base"]["version"] if result["base"] else None
     return {**numbers, **result["machine"]}
 
@@ -131,6 +132,8 @@ def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> s
     simple = brief.get("baseline", {}).get("valid")
     beside = f" (baseline {simple:.4f})" if simple is not None else ""
     updated = f", an update of version {result['base']['version']}" if result["base"] else ""
+    if "refit_rows" in result:
+        updated += f", then trained again on all {result['refit_rows']:,} rows but the test's"
     rates = [f"{result[name]:,.0f} {of}/s" for name, of in SPEEDS if result.get(name) is not None]
     return f"{said}{beside}{updated}, {result['seconds']:.0f} s{''.join(f', {rate}' for rate in rates[:1])}"
 
@@ -184,6 +187,11 @@ def curves(result: dict[str, Any], metric: str) -> list[Curve]:
 def warnings(metric: Metric, result: dict[str, Any], numbers: Mapping[str, Number]) -> list[str]:
     """What deserves a person's eye."""
     said = [f"{result['not_updated']}; trained from the beginning"] if result["not_updated"] else []
+    if "refit_rows" in result:
+        said.append(
+            "few rows: the figures are those of a model that never saw the validation rows; the model that goes on was "
+            f"then trained on these too, {result['refit_rows']:,} rows in all, so nothing measures it but the test rows."
+        )
     simple, upper, took = numbers["baseline_valid"], numbers["predicted_upper_s"], result["seconds"]
     if isinstance(simple, int | float) and metric.gain(result["metrics"][metric.name], simple) < 0:
         said.append(f"the baseline is better on validation: {simple:.4f}; try more epochs, or another model.")

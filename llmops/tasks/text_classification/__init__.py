@@ -114,8 +114,21 @@ class TextClassification(TextTask):
         return {"model": train.pretrained, **how}
 
     def check(self, section: TextClassificationSection, train: TextTrainSection) -> list[Mistake]:
-        """Mistakes that show without loading anything: a local model folder that is not there."""
-        return missing_model(train.model) if train.pretrained else []
+        """Mistakes that show without loading anything: a local model folder that is not there, settings that do not go
+        together."""
+        found = missing_model(train.model) if train.pretrained else []
+        if section.several and train.few is not None:
+            what = "`few` is for one label a text: it begins with one mean vector for each class."
+            found.append(Mistake(what, "train.few", do="leave it out, or write `task: {labels: one}`"))
+        if isinstance(section.describe, dict) and (
+            blank := [name for name, words in section.describe.items() if not words.strip()]
+        ):
+            found.append(
+                Mistake(
+                    f"the description of {blank[0]} is empty.", "task.describe", do="say in words what belongs to it"
+                )
+            )
+        return found
 
     def settings(self, section: TextClassificationSection, dataset: Path) -> dict[str, Any]:
         """Labels and max_tokens, as prepare found them."""

@@ -27,12 +27,16 @@ from llmops.nets.export import export_onnx
 from llmops.nets.tokenizer import pad_id
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
 from llmops.tasks.text_classification.encoder import TextEncoder
+from llmops.tasks.text_classification.few.problem import FewProblem, FrozenFewProblem
+from llmops.tasks.text_classification.few.refit import refit
 from llmops.tasks.text_classification.networks import architecture, fresh_network
 from llmops.tasks.text_classification.objective import Objective, OneLabel
 from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
 from llmops.tasks.text_classification.update import Before, Hold, Holding, slowed, unfit
 
 FORMAT = 1
+UNSEEN = "unseen.safetensors"
+"""Beside a model that learnt the validation rows in the end: the answers to them of the one before."""
 
 
 class Classifier:
@@ -53,6 +57,8 @@ class Classifier:
         self.tokenizer_json = ""
         self.base: Classifier | None = None
         """The champion, where the next training is an update of it."""
+        self.unseen: np.ndarray | None = None
+        """Logits to the validation rows, float32 [rows, labels], of the model before `few.refit` showed them to it."""
 
     def begin_from(self, folder: Path) -> str:
         """Have the next training start from the model in `folder`; else in words why it cannot."""
@@ -60,6 +66,8 @@ class Classifier:
         base.load(folder)
         if base.gives != self.gives:
             return f"it gives `labels: {base.gives}`, and the config asks for `labels: {self.gives}`"
+        if base.unseen is not None:
+            return "it learnt the validation rows too (`few.refit`)"
         if reason := unfit(base.settings, self.settings):
             return reason
         self.base = base
@@ -68,7 +76,8 @@ class Classifier:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
 
-        Returns what engine.summary does, and "parameters".
+        Returns what engine.summary does, "parameters" and, where `few.refit` asks for it, what refit does. A listener
+        that stops the training stops it all.
         """
         began = time.monotonic()
         seed_everything(self.seed)
@@ -76,9 +85,14 @@ class Classifier:
         # building a network draws random numbers; how many must not decide what the training draws
         seed_everything(self.seed)
         setup_s = time.monotonic() - began
-        state = fit(problem, problem.settings, self.seed, work, room, listener)
+        heard = Heard(listener)
+        state = fit(problem, problem.settings, self.seed, work, room, heard)
         self.keep(problem)
-        return {**summary(state, problem, setup_s), "parameters": self.parameters()}
+        found = {**summary(state, problem, setup_s), "parameters": self.parameters()}
+        if self.settings.few is None or not self.settings.few.refit or heard.stopped:
+            return found
+        again = refit(self, dataset, work / "refit", room)
+        return {**found, **again, "seconds": found["seconds"] + again["refit_s"]}
 
     def problem(self, dataset: Path) -> TextProblem:
         """The fresh network with the data set's rows, ready for the engine."""
@@ -94,7 +108,7 @@ class Classifier:
 
     def pose(self, train: Ragged, valid: Ragged) -> TextProblem:
         """The fresh network with these rows; `adopt` first."""
-        kind = FrozenProblem if self.settings.method == "frozen" else TextProblem
+        kind = problem_of(self.settings)
         if self.base is None:
             network = fresh_network(self.settings, self.plan)
             return self.posed(kind, network, train, valid, self.settings)
@@ -183,6 +197,8 @@ class Classifier:
         write_whole(folder / "tokenizer.json", self.tokenizer_json)
         if isinstance(network, PretrainedClassifier):
             write_whole(folder / "config.json", network.encoder.config.to_json_string(use_diff=False))
+        if self.unseen is not None:
+            write_tensors(folder / UNSEEN, {"logits": torch.from_numpy(self.unseen)})
         write_json(
             folder / "model.json",
             {
@@ -213,6 +229,7 @@ class Classifier:
             config = json.loads((folder / "config.json").read_bytes()) if self.plan["kind"] == PRETRAINED else None
             network = build(self.plan, config)
             network.load_state_dict(load_file(folder / "model.safetensors"))
+            self.unseen = load_file(folder / UNSEEN)["logits"].numpy() if (folder / UNSEEN).exists() else None
         except DataError:
             raise
         except Exception as problem:
@@ -227,3 +244,22 @@ class Classifier:
         export_onnx(self.trained(), model)
         write_whole(tokenizer, self.tokenizer_json)
         return [model, tokenizer]
+
+
+class Heard:
+    """A listener, or none, of which it is known whether it stopped the training."""
+
+    def __init__(self, listener: Listener | None) -> None:
+        self.listener, self.stopped = listener, False
+
+    def __call__(self, epoch: int, metrics: dict[str, float]) -> bool:
+        self.stopped = self.listener is not None and bool(self.listener(epoch, metrics))
+        return self.stopped
+
+
+def problem_of(settings: TextTrainSection) -> type[TextProblem]:
+    """What the engine trains with these settings."""
+    frozen = settings.method == "frozen"
+    if settings.few is not None:
+        return FrozenFewProblem if frozen else FewProblem
+    return FrozenProblem if frozen else TextProblem

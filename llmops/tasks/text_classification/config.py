@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from llmops.core.accept import AcceptSection, Gate
 from llmops.core.section import Section
 from llmops.engine.config import FitSection
+from llmops.tasks.text_classification.few.config import FewSection
 
 SCRATCH = ("bag-of-words", "text-cnn", "bilstm", "transformer")
 MetricOfOne = Literal[
@@ -129,6 +130,9 @@ class TextClassificationSection(Section):
     positive: str | None = None
     """Of two labels, the event that recall, average_precision and the curves are of (spam, fraud); absent: the rarer
     one."""
+    describe: dict[str, str] | Literal["labels"] | None = None
+    """Classes in words, such as {card_lost: "the card is lost or was stolen"}: each description trains as a row of its
+    class, which so has a meaning before it has rows; `labels` takes the labels' own words (card_lost: card lost)."""
     outside: str | None = None
     """Label of rows that belong to no class (out of scope). They are not trained as a class: validation uses
     them to choose how and when the server abstains (keeps its answer back), the test set measures it."""
@@ -222,10 +226,13 @@ class TextTrainSection(FitSection):
     update: UpdateSection | None = None
     """Pretrained encoders only: with this block, `{}` for its defaults, a retrain starts from the champion; without
     it every training starts from the pretrained model."""
+    few: FewSection | None = None
+    """Pretrained encoders only: with this block, `{}` for its defaults, a training that suits few rows a class."""
     pooling: Literal["mean", "first"] = "mean"
     """Pretrained encoders and transformer: a text's vector is the mean of its tokens' or the first token's."""
     head_learning_rate: float | None = Field(None, gt=0)
-    """Learning rate of a pretrained encoder's new head; default ten times `learning_rate`, at most 1e-2."""
+    """Learning rate of a pretrained encoder's new head; default ten times `learning_rate`, at most 1e-2; with `few`,
+    whose weights are larger, 1e-2."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout before the head (and inside networks trained from scratch)."""
     encoder_dropout: float = Field(0.0, ge=0, lt=1)
@@ -253,6 +260,10 @@ class TextTrainSection(FitSection):
             raise ValueError(
                 f"`update` needs a pretrained encoder; the tokenizer of a {self.model} changes with the rows"
             )
+        if self.model in SCRATCH and self.few is not None:
+            raise ValueError(f"`few` needs a pretrained encoder; {self.model} is trained from scratch")
+        if self.few is not None and self.update is not None:
+            raise ValueError("`few` and `update` exclude each other: few rows are trained from the pretrained encoder")
         return self
 
     @property
@@ -264,7 +275,8 @@ class TextTrainSection(FitSection):
         """Learning rate of the head: a new head on a pretrained encoder learns faster than the encoder."""
         if not self.pretrained:
             return self.learning_rate
-        return self.head_learning_rate or max(self.learning_rate, min(10 * self.learning_rate, 1e-2))
+        usual = 1e-2 if self.few else min(10 * self.learning_rate, 1e-2)
+        return self.head_learning_rate or max(self.learning_rate, usual)
 
 
 class TextAcceptSection(AcceptSection):

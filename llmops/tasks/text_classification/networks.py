@@ -21,7 +21,8 @@ FILTERS = 2
 def architecture(train: TextTrainSection, vocabulary: int, classes: int, max_tokens: int) -> dict[str, Any]:
     """The dict that nets.build.build takes, and that model.json keeps."""
     if train.pretrained:
-        return {"kind": PRETRAINED, "classes": classes, "pooling": train.pooling, "dropout": train.dropout}
+        plan = {"kind": PRETRAINED, "classes": classes, "pooling": train.pooling, "dropout": train.dropout}
+        return {**plan, "unit": True} if train.few else plan
     shared = {"vocabulary": vocabulary, "classes": classes, "width": train.width, "dropout": train.dropout}
     own: dict[str, dict[str, Any]] = {
         "bag-of-words": {"pairs": PAIRS * vocabulary, "word_dropout": train.word_dropout},
@@ -44,4 +45,4 @@ def fresh_network(train: TextTrainSection, plan: dict[str, Any], like: nn.Module
         encoder = add_lora(encoder, train.lora.rank, train.lora.alpha, train.lora.dropout)
     elif train.method == "frozen":
         encoder.requires_grad_(False)
-    return PretrainedClassifier(encoder, plan["classes"], plan["pooling"], plan["dropout"])
+    return PretrainedClassifier(encoder, plan["classes"], plan["pooling"], plan["dropout"], plan.get("unit", False))

@@ -64,6 +64,10 @@ def probe(learner: Classifier, source: Path | list[Row], seconds: float, room: R
 def plan_of(bench: Bench, loop: Loop, seconds: float) -> Planned:
     """The whole training; of a frozen encoder only some rows' vectors are at hand."""
     found = planned(bench.problem, loop.settings, bench.setup_s, time_scoring(bench, seconds))
+    few = bench.problem.settings.few
+    if few is not None and few.refit:
+        both = len(bench.lengths) + len(bench.valid_lengths)
+        found = replace(found, passes=found.passes * (1 + both / len(bench.lengths)))
     if len(bench.lengths) == len(bench.problem.lengths):
         return found
     batches = plan_epoch(bench.lengths, batch_size(loop.settings), loop.seed, 1)

@@ -93,6 +93,8 @@ class TextProblem(Rowwise):
 
     def evaluate(self) -> dict[str, float]:
         """The metrics and the loss on the validation rows."""
+        if not len(self.valid):
+            return {self.metric: 0.0}  # nothing is held out: the last epoch is as good as any, and is kept
         return self.objective.figures(self.score(self.valid), self.valid.labels)
 
     def finish(self) -> None:
@@ -106,8 +108,8 @@ class FrozenProblem(TextProblem):
 
     network: PretrainedClassifier
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         self.network.eval()
         with torch.no_grad():
             self.vectors = {id(data): self.pooled(data) for data in (self.train, self.valid)}
@@ -147,6 +149,8 @@ class DistilProblem(TextProblem):
 
 def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.ndarray:
     """`answer(rows)` for all rows, in batches of like length; float32 [rows, ...] in the rows' order."""
+    if not len(lengths):
+        return np.zeros((0, 0), np.float32)
     parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""Few rows a class: what a training does differently."""
