@@ -1,6 +1,6 @@
 """Tickets with one to four labels through the command line: against one-vs-rest, and better after corrections.
 
-    python benchmarks/several_labels.py [--rows 3200] [--folder FOLDER]
+    python -m benchmarks.several_labels [--rows 3200] [--folder FOLDER]
 
 In a scratch folder: tickets.csv (tickets.py; 12 labels in one cell, 16 writers), `llmops init`, and `llmops run` of
 what it wrote, but for the split, which goes by writer: about half of what validation and test say is said in words that
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,10 +28,7 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tickets import OWN, tickets  # noqa: E402
+from benchmarks.tickets import OWN, tickets
 
 CONFIG = "tickets.yaml"
 KNOWN = OWN[:16]
@@ -58,7 +54,7 @@ def served(folder: Path) -> Iterator[httpx.Client]:
     command = [sys.executable, "-u", "-m", "llmops.cli", "serve", CONFIG, "--port", "0"]
     log = folder / "serve.log"
     with log.open("w+") as words:
-        going = subprocess.Popen(command, cwd=folder, stdout=words, stderr=subprocess.STDOUT, env=dict(os.environ))
+        going = subprocess.Popen(command, cwd=folder, stdout=words, stderr=subprocess.STDOUT)
         try:
             for _ in range(300):
                 if found := re.search(r"http://[\d.]+:\d+", log.read_text()):

@@ -23,6 +23,7 @@ from llmops.fields.labelsets import each
 from llmops.fields.rows import Columned, Listed
 from llmops.records.cleaned import cleaned, sizes, unlabelled
 from llmops.records.config import as_source
+from llmops.records.described import described_rows
 from llmops.records.examples import load_examples, refuse_one_class
 from llmops.records.ordering import by_order
 from llmops.records.twins import characters, identity, input_keys, twin_keys
@@ -96,7 +97,8 @@ def take_sample(job: Job) -> Sample:
     outside: str | None = getattr(section, "outside", None)
     splits = _split(job, prepare, outside)
     if job.task.predicts(section) in CLASSED:
-        known = _trained(splits) | {str(outside)} | _described(section)
+        splits = _with_descriptions(splits, job, outside)
+        known = _trained(splits) | {str(outside)}
         _refuse_unknown(splits, known, step_of(prepare, "split")["test_file"])
         splits = _known(splits, known)
     trained = len(splits["train"])
@@ -117,10 +119,14 @@ def _trained(splits: Mapping[str, Rows]) -> set[str]:
     return {name for label in splits["train"].values("label") for name in each(label)}
 
 
-def _described(section: Any) -> set[str]:
-    """The labels that the task's block describes in words."""
-    told = getattr(section, "describe", None)
-    return set(told) if isinstance(told, dict) else set()
+def _with_descriptions(splits: dict[str, Rows], job: Job, outside: str | None) -> dict[str, Rows]:
+    """The splits with the descriptions of classes among the training rows, as prepare adds them."""
+    section = job.sections["task"]
+    if getattr(section, "describe", None) is None:
+        return splits
+    field = next(iter(job.task.inputs(section)))
+    rows = described_rows(section, _trained(splits) - {str(outside)}, field)
+    return {**splits, "train": splits["train"].joined([Listed(rows)])}
 
 
 def _known(splits: Mapping[str, Rows], known: set[str]) -> dict[str, Rows]:

@@ -16,12 +16,12 @@ from llmops.fields.cleaning import clean
 from llmops.fields.rows import Listed
 from llmops.records.cleaned import cleaned, sizes, unlabelled
 from llmops.records.config import SourceSection
+from llmops.records.described import described_rows
 from llmops.records.examples import Examples, load_examples, refuse_one_class
 from llmops.records.twins import shape
 from llmops.stages.prepare.batch import Batch, batch_of
 from llmops.stages.prepare.config import DedupStep, PrepareSection, SplitStep
 from llmops.stages.prepare.dedup import Conflict, drop_exact, drop_near, settle_conflicts
-from llmops.stages.prepare.described import described_rows
 from llmops.stages.prepare.harvest import harvest_file, harvest_rows, read_harvest
 from llmops.stages.prepare.labelvotes import settle_sets
 from llmops.stages.prepare.nearness import Nearness

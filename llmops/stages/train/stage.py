@@ -190,7 +190,7 @@ def warnings(metric: Metric, result: dict[str, Any], numbers: Mapping[str, Numbe
     if "refit_rows" in result:
         said.append(
             "few rows: the figures are those of a model that never saw the validation rows; the model that goes on was "
-            f"then trained on these too, {result['refit_rows']:,} rows in all, so nothing measures it but the test rows."
+            f"then trained on these too, {result['refit_rows']:,} rows in all: only test rows measure it."
         )
     simple, upper, took = numbers["baseline_valid"], numbers["predicted_upper_s"], result["seconds"]
     if isinstance(simple, int | float) and metric.gain(result["metrics"][metric.name], simple) < 0:

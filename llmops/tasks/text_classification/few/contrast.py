@@ -11,7 +11,8 @@ def contrastive_loss(unit: Tensor, labels: Tensor, temperature: float) -> Tensor
     """The supervised contrastive loss (Khosla et al. 2020, L_out) of vectors of length one [rows, hidden] with their
     labels int64 [rows]: a scalar, the mean over rows that meet another of their class; 0 where none does."""
     alone = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    near = (unit @ unit.T / temperature).masked_fill(alone, torch.finfo(unit.dtype).min)
+    with torch.autocast(unit.device.type, enabled=False):  # cosines divided by so little need their digits
+        near = (unit @ unit.T / temperature).masked_fill(alone, torch.finfo(unit.dtype).min)
     same = (labels[:, None] == labels[None]) & ~alone
     partners = same.sum(1)
     told = near - near.logsumexp(1, keepdim=True)
