@@ -180,8 +180,8 @@ def turned(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
     with (folder / "held_out.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ["text", "label"])
         writer.writeheader()
-        writer.writerows([*tested, {"text": "glimmering lantern beams tonight", "label": "lamps"}])
-    config["task"]["describe"] = {"lamps": "glimmering lantern beams"}
+        writer.writerows([*tested, {"text": "snow ice frost today", "label": "lamps"}])
+    config["task"]["describe"] = {"lamps": "snow ice frost"}
     config["train"] = yaml.safe_load(TRAIN.format(bert=bert))["train"]
     config["prepare"]["steps"] = [{"split": {"valid": 0.3, "test_file": "held_out.csv"}}]
     config.pop("tune", None)
