@@ -211,6 +211,8 @@ def test_probabilities_come_from_answers_to_rows_that_were_not_learnt(turned: Pa
     trained, compressed = report(turned, "train"), report(turned, "compress")["numbers"]
     assert trained["numbers"]["refit_rows"] > 0 and "trained again" in trained["headline"]
     assert any("never saw the validation rows" in line for line in trained["warnings"])
+    [bundle] = turned.glob("runs/*/latest/compress/bundle/bundle.json")
+    assert json.loads(bundle.read_bytes())["lineage"]["learnt_valid"] is True
     [model] = turned.glob("runs/*/latest/train/model")
     learner = TextClassifier(TextClassificationSection(), TextTrainSection(), 0)
     learner.load(model)

@@ -188,6 +188,7 @@ class Bench:
             "dataset_sha256": tree_digest(self.dataset),
             "model_sha256": tree_digest(model),
             "harvest_rows": self.about.get("harvest_rows", 0),
+            "learnt_valid": self.unseen is not None,
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": {name: version(name) for name in LIBRARIES},
         }

@@ -109,15 +109,19 @@ class Scene:
         self.signals = Signals.of(self.task, self.about)
         self.predictor = Predictor.open(now.bundle, THREADS) if self.signals.answers else None
         manifest = self.predictor.manifest if self.predictor else bundle_format.read(now.bundle)
+        self.learnt_valid = bool(manifest.lineage.get("learnt_valid"))
         self.lens = Lens(self.task.inputs(self.about), manifest.cleaning, repeats(job))
         self.known = reference.known(job.inputs["dataset"], self.lens, self.seed)
         self.compared = min(kind.compared for kind in self.lens.kinds.values())
 
     def references(self, job: Job) -> list[Sample]:
         """The validation and the test rows: one sample, or two when they differ (a test file of its own, a split
-        by time), because a mixture of two worlds is like neither. None when there are too few rows."""
+        by time), because a mixture of two worlds is like neither. None when there are too few rows. A model that
+        learnt the validation rows in the end (`few.refit`) is surer of these than of any other: the test rows alone."""
         parts = reference.held_out(job.inputs["dataset"], self.task, self.about, self.lens, self.seed)
         valid, test = map(self.answers, parts)
+        if self.learnt_valid:
+            return [test] if test.rows >= FEWEST else []
         both = valid + test
         if both.rows < FEWEST:
             return []
