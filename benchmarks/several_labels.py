@@ -36,7 +36,7 @@ KNOWN = OWN[:16]
 NEW = 300
 CALL = 50
 SPLIT = ("--set", "prepare.steps.2.split={valid: 0.2, test: 0.25, by: group, group: writer}")
-"""Few writers: so that about four validate and five test."""
+"""Of the sixteen writers three then validate and two test."""
 Ticket = dict[str, Any]
 
 

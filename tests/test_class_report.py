@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sklearn import metrics as sk
 
 from llmops.bundle.predictor import Predictor
@@ -22,8 +23,8 @@ from llmops.core.report import Grid, Report
 from llmops.stages.deploy.config import DeploySection
 from llmops.stages.deploy.prove import BundleServer
 from llmops.stages.deploy.stage import DeployStage
-from llmops.stages.need.gatecheck import gate_mistakes
-from llmops.tasks import ranking
+from llmops.stages.need.gatecheck import gate_mistakes, refuse_gates_of_two
+from llmops.tasks import find, ranking
 from llmops.tasks.confusion import by_class, class_table, confusion, picture
 from llmops.tasks.event import event_last, event_of
 from llmops.tasks.text_classification import metrics
@@ -263,3 +264,16 @@ def test_a_champion_with_other_labels_is_compared_by_roc_auc(tmp_path: Path) -> 
 def test_gates_on_areas_are_shares() -> None:
     for gate in ("roc_auc", "average_precision", "recall", "coverage"):
         assert "between 0 and 1" in gate_mistakes(gate, {"at_least": 92.0}, "accuracy")[0].what
+
+
+def test_gates_of_two_classes_are_refused_where_there_are_more() -> None:
+    accept = {"accuracy": {"at_least": 0.5}, "brier": {"at_most": 0.2}, "recall": None}
+    refuse_gates_of_two(accept, find("tabular").of_two, 2)
+    refuse_gates_of_two(accept, find("text-classification").of_two, 3)
+    with pytest.raises(DataError, match="brier is a figure of two classes, and the rows have 3"):
+        refuse_gates_of_two(accept, find("tabular").of_two, 3)
+
+
+def test_several_labels_have_no_one_event() -> None:
+    with pytest.raises(ValidationError, match="each label is an event of its own"):
+        TextClassificationSection(labels="many", positive="spam")

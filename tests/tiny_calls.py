@@ -38,7 +38,7 @@ need: {probe_s: 0.2, accept: {parity: {at_least: 0.9}, above_baseline: null}}
 prepare:
   sources: [rows.jsonl]
   steps: [clean: {}, dedup: {near: null}, split: {valid: 0.1, test: 0.1}]
-train: {epochs: 32, learning_rate: 6e-3, batch_size: 8, vocabulary: 400, width: 64, layers: 2, heads: 4}
+train: {epochs: 40, learning_rate: 4e-3, batch_size: 8, vocabulary: 400, width: 64, layers: 2, heads: 4}
 compress: {candidates: [float32]}
 deploy: {port: 0}
 """

@@ -17,8 +17,9 @@ from llmops.loop import LOOP
 
 INK, FAINT = "#1d2733", "#c9d1da"
 SHOWN = (
-    "accuracy", "f1_macro", "roc_auc", "average_precision", "recall", "loss", "perplexity", "bits_per_byte",
-    "reward_accuracy", "chrf", "recall_at_1", "recall_at_5", "mrr", "above_baseline", "parity", "tokens_per_s", "latency_p95_ms", "size_mb",
+    "accuracy", "f1_micro", "f1_macro", "roc_auc", "average_precision", "recall", "loss", "perplexity", "bits_per_byte",
+    "reward_accuracy", "chrf", "recall_at_1", "recall_at_5", "mrr", "above_baseline", "parity", "tokens_per_s",
+    "latency_p95_ms", "size_mb",
 )  # fmt: skip
 """Figures of deploy that stand at the top, where the task has them."""
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#7b4fa3", "#a33b4f")

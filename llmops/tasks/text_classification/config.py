@@ -240,9 +240,11 @@ class TextTrainSection(FitSection):
     word_dropout: float = Field(0.0, ge=0, lt=1)
     """bag-of-words and text-cnn: share of words left out at random in each step (Iyyer et al. 2015)."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Probability mass spread over the other labels (Szegedy et al. 2016)."""
+    """Probability mass spread over the other labels (Szegedy et al. 2016); with `labels: many` a wrong label aims at
+    half of it, and a right one at 1 less that half."""
     class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weighs a class by the inverse of its count (scikit-learn's formula)."""
+    """`balanced` weighs a class by the inverse of its count (scikit-learn's formula); with `labels: many` a row with a
+    label weighs rows without it / rows with it, at most 100."""
     vocabulary: int = Field(8000, ge=64, le=200_000)
     """Networks from scratch: tokens in the tokenizer trained on the data."""
     width: int = Field(128, ge=8, le=4096)

@@ -19,7 +19,9 @@ from llmops.tasks.text_classification.several.metrics import counts, f1, figures
 
 Array = np.ndarray[Any, Any]
 STIFFNESS = 25.0
-"""Validation rows with a label at which its own cut and the common one count the same."""
+"""Validation rows with a label at which its own cut and the common one count the same. Measured with the model of
+benchmarks/several_labels.py, thresholds chosen on 60 to 630 rows: its test rows' micro F1 is 0.3 to 1.5 points better
+than with own cuts alone, and up to 0.8 better (once 0.3 worse) than with the common one alone."""
 LEAST, MOST = 0.02, 0.98
 """A threshold lies between."""
 
