@@ -9,7 +9,7 @@ on all test rows; seconds are of the whole `llmops run`.
     as init writes it    few: {}, describe: labels
     as before            all weights at 3e-4, a search of 60 s; validation rows are left out
     no words             without describe
-    no contrast          few: {contrast: 0}
+    contrast             few: {contrast: 1}
     no refit             few: {refit: false}
     head alone           method: frozen
     unlabelled           the other rows of train.csv as texts without labels
@@ -41,7 +41,7 @@ ARMS: dict[str, list[str]] = {
         "tune={trials: 5, seconds: 60, sampler: tpe, space: {learning_rate: {log: [1.0e-4, 6.0e-4]}}}",
     ],
     "no words": ["task.describe=null"],
-    "no contrast": [f"train={{{TRAIN}, {FEW}, few: {{contrast: 0}}}}"],
+    "contrast": [f"train={{{TRAIN}, {FEW}, few: {{contrast: 1}}}}"],
     "no refit": [f"train={{{TRAIN}, {FEW}, few: {{refit: false}}}}"],
     "head alone": [f"train={{{TRAIN}, epochs: 60, learning_rate: 5.0e-5, method: frozen, few: {{}}}}"],
     "unlabelled": ["prepare.unlabelled=others.csv"],

@@ -9,13 +9,14 @@ from llmops.core.section import Section
 
 class FewSection(Section):
     """For classes of some one to thirty rows, pretrained encoders only. Texts are compared as vectors of length one,
-    each class begins as the mean of its rows' vectors (prototypes, Snell et al. 2017) instead of at random, rows of a
-    class are drawn together, and in the end one more training takes all rows but the test's."""
+    each class begins as the mean of its rows' vectors (prototypes, Snell et al. 2017) instead of at random, and in the
+    end one more training takes all rows but the test's."""
 
-    contrast: float = Field(1.0, ge=0, le=100)
+    contrast: float = Field(0.0, ge=0, le=100)
     """Weight of the supervised contrastive loss (Khosla et al. 2020; for few rows Zhang et al. 2021, CPFT; Tunstall et
-    al. 2022, SetFit) beside the loss on labels: rows of a class are drawn together, others pushed apart; 0: without.
-    `method: frozen` has no vectors to move, and does without."""
+    al. 2022, SetFit) beside the loss on labels: rows of a class are drawn together, others pushed apart. 0, without it, is the
+    default: beside prototypes of an encoder that was trained on sentences it won nothing (docs/performance.md); try 1
+    with another encoder. `method: frozen` has no vectors to move, and does without."""
     temperature: float = Field(0.05, gt=0, le=10)
     """What cosines are divided by in both losses; small ones look at the nearest rows alone."""
     refit: bool = True

@@ -35,9 +35,13 @@ class FewProblem(TextProblem):
         return score(lambda rows: self.network.pooled(*self.batch(data, rows)), data.lengths)
 
     def steps(self, batch_size: int) -> int:
+        if not self.few.contrast:
+            return super().steps(batch_size)
         return batches(len(self.train), batch_size)
 
     def plan(self, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+        if not self.few.contrast:
+            return super().plan(batch_size, seed, epoch)
         return plan_pairs(self.train.labels, batch_size, seed, epoch)
 
     def loss(self, batch: Batch) -> Tensor:
