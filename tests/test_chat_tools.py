@@ -6,6 +6,7 @@ library can work with it, is shown with a small one that the loop trained.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -320,26 +321,29 @@ def test_a_trained_model_calls_nothing_where_nothing_is_asked(learnt: Running) -
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_agents_library_works_with_it(learnt: Running, stream: bool) -> None:
-    from pydantic_ai import Agent
+    from openai import AsyncOpenAI
+    from pydantic_ai import Agent, Tool
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
     asked: list[str] = []
-    provider = OpenAIProvider(base_url=f"http://127.0.0.1:{learnt.port}/v1", api_key="none")
-    agent = Agent(OpenAIChatModel("m", provider=provider))
 
-    @agent.tool_plain(name="order_status")
     def order_status(order: str) -> str:
-        """Order"""
         asked.append(order)
-        return '{"status": "on its way"}'
+        return GAVE["order_status"]
 
-    @agent.tool_plain(name="opening_hours")
     def opening_hours(city: str) -> str:
-        """Hours"""
         raise AssertionError("nobody asked for it")
 
-    question = "Hi, Where is order B2?"
-    output = agent.run_stream_sync(question).get_output() if stream else agent.run_sync(question).output
+    tools = [Tool(order_status, description="Order"), Tool(opening_hours, description="Hours")]
+
+    async def story() -> str:
+        async with AsyncOpenAI(base_url=f"http://127.0.0.1:{learnt.port}/v1", api_key="none", max_retries=0) as client:
+            agent = Agent(OpenAIChatModel("m", provider=OpenAIProvider(openai_client=client)), tools=tools)
+            if not stream:
+                return (await agent.run("Hi, Where is order B2?")).output
+            async with agent.run_stream("Hi, Where is order B2?") as run:
+                return await run.get_output()
+
+    assert asyncio.run(story()) == TOLD["order_status"]
     assert len(asked) == 1
-    assert output == TOLD["order_status"]

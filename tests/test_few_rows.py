@@ -47,7 +47,7 @@ def data_set(folder: Path, train: TextTrainSection) -> Path:
 
 
 def few(bert: Path, **more: Any) -> TextTrainSection:
-    return settings(model=str(bert), epochs=3, **{"few": FewSection(), **more})
+    return settings(model=str(bert), epochs=3, **{"few": FewSection(contrast=1.0), **more})
 
 
 def test_a_head_begins_as_cosines_to_the_classes_means() -> None:
@@ -104,7 +104,7 @@ def test_the_last_training_learns_validation_rows_and_what_came_before_is_kept(
 ) -> None:
     train = few(bert, method=method)
     data = data_set(tmp_path / "data", train)
-    once = TextClassifier(TASK, train.model_copy(update={"few": FewSection(refit=False)}), 1)
+    once = TextClassifier(TASK, train.model_copy(update={"few": FewSection(contrast=1.0, refit=False)}), 1)
     once.train(data, tmp_path / "once", FakeRoom(tmp_path / "a"))
     again = TextClassifier(TASK, train, 1)
     found = again.train(data, tmp_path / "again", FakeRoom(tmp_path / "b"))

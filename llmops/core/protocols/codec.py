@@ -69,6 +69,37 @@ class Embedder(Protocol):
         """The request for the vector of a text."""
 
 
+@dataclass(frozen=True)
+class Cited:
+    """A source, and the part of a reply's words that it is named by, or that it stands behind (characters)."""
+
+    source: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as a message of a chat: its words and their sources; `asked` and `answer` are the request that was
+    answered and its response, as /v1/predict has them."""
+
+    asked: Any
+    answer: Any
+    words: str
+    sources: Sequence[Cited]
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """A codec whose model also answers in a chat, in the same batches; the responses to such requests are replies."""
+
+    def turn(self, turns: Sequence[str]) -> Any:
+        """The request that the user's turns of a chat make, the last of which is the question."""
+
+    def ends(self, text: str) -> list[int]:
+        """Where each token of a text ends, in characters."""
+
+
 class Runtime(Protocol):
     """How a one-shot bundle computes."""
 

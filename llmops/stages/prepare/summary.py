@@ -156,7 +156,7 @@ def _warnings(
         (
             cut > CUT_SHARE * every,
             f"{cut:,} of {every:,} {what} are longer than {figures.get('max_tokens')} tokens and were cut; "
-            f"raise `task.{limit}` if the end matters",
+            f"raise `task.{limit}` if what was cut matters",
         ),
     ]
     return [line for due, line in said if due]

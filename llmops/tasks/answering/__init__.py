@@ -41,6 +41,18 @@ class Answering(TextTask):
         """What models are compared by: the one that `task.metric` names."""
         return Metric(section.metric)
 
+    def unmeasured(self, section: AnsweringSection) -> frozenset[str]:
+        """Without a generator nothing is phrased."""
+        return frozenset() if section.phrase else frozenset(["faithfulness"])
+
+    def preparing(self, section: AnsweringSection) -> dict[str, Any]:
+        """All but how answers are said."""
+        return {name: value for name, value in section.plain().items() if name not in ("phrase", "chat")}
+
+    def learning(self, section: AnsweringSection) -> dict[str, Any]:
+        """As `preparing`."""
+        return self.preparing(section)
+
     def columns(self, section: AnsweringSection) -> tuple[str, ...]:
         """Question, answer, and source where the config names its column."""
         return tuple(filter(None, (section.question, section.answer, section.source)))
@@ -73,10 +85,11 @@ class Answering(TextTask):
         return found
 
     def settings(self, section: AnsweringSection, dataset: Path) -> dict[str, Any]:
-        """max_tokens as prepare found it, BM25's share, the generator if any."""
+        """max_tokens as prepare found it, BM25's share, the generator if any, how answers are said in a chat."""
         about = json.loads((dataset / "dataset.json").read_bytes())
         phrase = section.phrase.plain() if section.phrase else None
-        return {"max_tokens": about["max_tokens"], "lexical": section.lexical, "phrase": phrase}
+        said = {"phrase": phrase, "chat": section.chat.plain()}
+        return {"max_tokens": about["max_tokens"], "lexical": section.lexical, **said}
 
     def harvested(self, section: AnsweringSection, said: Judged) -> Row | None:
         """The question with the right answer, from a correction or a thumb up; see harvest.py."""

@@ -7,97 +7,27 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, computed_field
+from pydantic import Field
 from tokenizers import Tokenizer
 
 from llmops.core.errors import DataError
-from llmops.core.protocols import Arrays
+from llmops.core.protocols import Arrays, Reply
 from llmops.core.section import Section
 from llmops.fields.cleaning import cleaner
-from llmops.tasks.answering.config import PhraseSection
+from llmops.tasks.answering.chatting import Turn, followed, reply
+from llmops.tasks.answering.config import ChatSection, PhraseSection
 from llmops.tasks.answering.embedding import TextToEmbed, told
 from llmops.tasks.answering.index import Index, read_index, there
+from llmops.tasks.answering.messages import AnsweringRequest, AnsweringResponse, FoundEntry
 from llmops.tasks.answering.phrasing import Phraser
-from llmops.tasks.answering.ranking import DEPTH, best_first
+from llmops.tasks.answering.ranking import best_first
 from llmops.tasks.withheld import Withheld, less_sure
 
 DECIMALS = 6
 REMAKE = "make the bundle again: llmops compress CONFIG"
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("the question is empty")
-    return text
-
-
-class AnsweringRequest(Section):
-    """One question."""
-
-    question: Annotated[StrictStr, AfterValidator(_not_blank)]
-    """What somebody wants to know."""
-    top: Annotated[StrictInt, Field(ge=1, le=DEPTH)] = 3
-    """Entries that the response names, the best among them; 10 at most."""
-    phrase: StrictBool = True
-    """Whether a generator, where the bundle names one, may phrase the answer."""
-
-    @property
-    def text(self) -> str:
-        """What the traffic log keeps as the request's text."""
-        return self.question
-
-
-class FoundEntry(Section):
-    """An entry that fits less well."""
-
-    entry: str
-    """Its id."""
-    text: str
-    """Its words."""
-    source: str | None
-    """Where it stands."""
-    score: float
-    """How well it fits."""
-
-
-class AnsweringResponse(Section):
-    """The answer to one question."""
-
-    answer: str | None
-    """The best entry's words; null when the server abstains."""
-    withheld: Withheld | None = None
-    """When the server abstains: the best entry's words, and why they are kept back."""
-    phrased: str | None = None
-    """The answer in a generator's words, where the bundle names one and it did answer."""
-    entry: str
-    """Id of the best entry, also when the server abstains."""
-    source: str | None
-    """Where that entry stands."""
-    score: float
-    """How well it fits: cosine and BM25's share, weighted; at most 1."""
-    confidence: float
-    """How likely the best entry is right, as validation showed for such scores."""
-    alternatives: list[FoundEntry]
-    """The next best entries."""
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def abstained(self) -> bool:
-        """Whether `confidence` lies below the threshold that validation chose: nothing in the index fits."""
-        return self.withheld is not None
-
-    @property
-    def best(self) -> str:
-        """What the traffic log keeps as the label."""
-        return self.entry
-
-    @property
-    def probability(self) -> float:
-        """What the traffic log keeps as the probability."""
-        return self.confidence
 
 
 class AnsweringSettings(Section):
@@ -115,13 +45,15 @@ class AnsweringSettings(Section):
     """The server abstains when the confidence is below it."""
     phrase: PhraseSection | None = None
     """The generator that phrases answers, if any."""
+    chat: ChatSection = ChatSection()
+    """How answers are said in a chat."""
 
     def confidence(self, score: float) -> float:
         """How likely an entry with this score is right."""
         return 1.0 / (1.0 + math.exp(-max(-500.0, min(500.0, self.slope * score + self.intercept))))
 
 
-Asked = AnsweringRequest | TextToEmbed
+Asked = AnsweringRequest | Turn | TextToEmbed
 
 
 class AnsweringCodec:
@@ -167,13 +99,33 @@ class AnsweringCodec:
         """The request for the vector of a text, of a question or of what may answer one."""
         return TextToEmbed(text)
 
+    def turn(self, turns: Sequence[str]) -> Turn:
+        """The request that the user's turns of a chat make, the last of which is the question. The one before is read
+        with it where the encoder reads both whole."""
+        last, before = turns[-1], turns[-2] if len(turns) > 1 else None
+        if before is not None and self.tokenizer.encode(self.clean(f"{before}\n{last}")).overflowing:
+            before = None
+        return Turn(last, before)
+
+    @cached_property
+    def counter(self) -> Tokenizer:
+        """The tokenizer for texts of any length."""
+        counter = Tokenizer.from_str(self.tokenizer.to_str())
+        counter.no_truncation()
+        return counter
+
+    def ends(self, text: str) -> list[int]:
+        """Where each token of a text ends, in characters."""
+        return [end for _, end in self.counter.encode(text, add_special_tokens=False).offsets]
+
     def size(self, request: Asked) -> int:
         """Characters: what limits are counted in, and what batches are grouped by."""
         return len(request.text)
 
     def encode(self, requests: Sequence[Asked]) -> Arrays:
-        """Arrays "tokens" and "mask", int64 [batch, length], padded to the longest text of this batch."""
-        return self.arrays([self.clean(request.text) for request in requests])
+        """Arrays "tokens" and "mask", int64 [texts, length], padded to the longest text of this batch; most requests
+        are one text, a turn of a chat may be several."""
+        return self.arrays([self.clean(text) for request in requests for text in request.texts])
 
     def arrays(self, texts: Sequence[str]) -> Arrays:
         """The arrays of cleaned texts, questions or entries."""
@@ -187,24 +139,41 @@ class AnsweringCodec:
         return {"tokens": tokens, "mask": mask}
 
     def decode(self, arrays: Sequence[Any], requests: Sequence[Asked]) -> list[Any]:
-        """Responses from vectors, float32 [batch, width]: answers to questions, the vectors themselves of texts."""
-        vectors = arrays[0]
-        asked = {place: request for place, request in enumerate(requests) if isinstance(request, AnsweringRequest)}
-        if len(asked) == len(requests):
-            return self._answers(vectors, list(asked.values()))
-        others = [place for place in range(len(requests)) if place not in asked]
-        texts = [self.clean(requests[place].text) for place in others]
-        found: dict[int, Any] = dict(zip(others, told(vectors[others], texts, self.tokenizer), strict=True))
-        if asked:
-            found |= dict(zip(asked, self._answers(vectors[list(asked)], list(asked.values())), strict=True))
+        """Responses from vectors, float32 [texts, width]: answers to questions, replies to turns of chats, and the
+        vectors themselves of texts."""
+        ends = np.cumsum([len(request.texts) for request in requests])
+        vectors = np.split(arrays[0], ends[:-1]) if requests else []
+        chats = [place for place, request in enumerate(requests) if not isinstance(request, TextToEmbed)]
+        others = [place for place in range(len(requests)) if place not in set(chats)]
+        answered = self._answers([vectors[place] for place in chats], [requests[place] for place in chats])
+        found: dict[int, Any] = dict(zip(chats, answered, strict=True))
+        if others:
+            texts = [self.clean(requests[place].text) for place in others]
+            read = told(np.concatenate([vectors[place] for place in others]), texts, self.tokenizer)
+            found |= dict(zip(others, read, strict=True))
         return [found[place] for place in range(len(requests))]
 
-    def _answers(self, vectors: np.ndarray[Any, Any], requests: Sequence[AnsweringRequest]) -> list[AnsweringResponse]:
-        """The answers to questions with these vectors."""
-        questions = [self.clean(request.question) for request in requests]
+    def _answers(
+        self, vectors: Sequence[np.ndarray[Any, Any]], requests: Sequence[Any]
+    ) -> list[AnsweringResponse | Reply]:
+        """The answers to questions and turns with these vectors, each [texts, width]."""
+        chosen = [self._chosen(own, request) for own, request in zip(vectors, requests, strict=True)]
+        responses = self._phrased([one for one, _ in chosen], [one for _, one in chosen])
+        return [
+            reply(request, response, self.settings.chat) if isinstance(turn, Turn) else response
+            for turn, (request, _), response in zip(requests, chosen, responses, strict=True)
+        ]
+
+    def _chosen(
+        self, vectors: np.ndarray[Any, Any], asked: AnsweringRequest | Turn
+    ) -> tuple[AnsweringRequest, AnsweringResponse]:
+        """The question that is answered, and the answer; of a turn one of its readings."""
+        readings = asked.readings if isinstance(asked, Turn) else [asked]
+        questions = [self.clean(one.question) for one in readings]
         scores = self.index.scores(vectors, questions, self.settings.lexical)
-        found = [self._response(row, request.top) for row, request in zip(scores, requests, strict=True)]
-        return self._phrased(found, requests) if self.phraser else found
+        found = [self._response(row, one.top) for row, one in zip(scores, readings, strict=True)]
+        place = followed(found)
+        return readings[place], found[place]
 
     def _response(self, scores: np.ndarray[Any, Any], top: int) -> AnsweringResponse:
         best, *others = [self._found(number, scores[number]) for number in best_first(scores, top)]
@@ -223,15 +192,20 @@ class AnsweringCodec:
         entry = self.index.entries[number]
         return FoundEntry(entry=entry.id, text=entry.text, source=entry.source, score=round(float(score), DECIMALS))
 
-    def _phrased(self, found: list[AnsweringResponse], requests: Sequence[AnsweringRequest]) -> list[AnsweringResponse]:
-        """The responses with the generator's wording of those that answer and may be phrased."""
-        assert self.phraser is not None
+    def _phrased(
+        self, requests: Sequence[AnsweringRequest], found: list[AnsweringResponse]
+    ) -> list[AnsweringResponse]:
+        """The responses, with the generator's wording of those that answer and may be phrased."""
+        if self.phraser is None:
+            return found
         wanted = [
             (place, request.question, response.answer)
             for place, (request, response) in enumerate(zip(requests, found, strict=True))
             if request.phrase and response.answer is not None
         ]
-        worded = self.phraser.phrase_all([(question, answer) for _, question, answer in wanted])
-        for (place, _, _), words in zip(wanted, worded, strict=True):
-            found[place] = found[place].model_copy(update={"phrased": words})
+        checked = self.phraser.phrase_all([(question, answer) for _, question, answer in wanted])
+        for (place, _, _), said in zip(wanted, checked, strict=True):
+            if said is not None:
+                given = said.words if said.faithful or not self.phraser.settings.guard else None
+                found[place] = found[place].model_copy(update={"phrased": given, "checked": said})
         return found

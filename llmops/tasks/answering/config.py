@@ -26,8 +26,22 @@ class PhraseSection(Section):
     """Name of the environment variable that holds the API key; the server reads it, and the bundle never holds it."""
     max_tokens: int = Field(200, ge=1, le=4096)
     """Longest wording, in tokens."""
-    timeout_s: float = Field(20.0, gt=0, le=600)
+    timeout_s: float = Field(20.0, gt=0, le=50)
     """After so many seconds the entry is given as it stands, without a wording."""
+    guard: bool = True
+    """Whether a wording that fails the check of faithfulness is kept back, and the entry given as it stands."""
+    supported: float = Field(0.6, ge=0, le=1)
+    """Share of a wording's longer words that must stand in the entry or the question; every number, date and address
+    must in any case (see tasks/answering/faithful.py)."""
+
+
+class ChatSection(Section):
+    """How answers are said in a chat (/v1/chat/completions)."""
+
+    unknown: str = Field("I don't know: none of our answers fits that question.", min_length=1)
+    """What is said when nothing fits."""
+    source: str | None = "Source:"
+    """What stands before the source at an answer's end; null leaves the source out of the words."""
 
 
 class AnsweringSection(Section):
@@ -54,6 +68,8 @@ class AnsweringSection(Section):
     """Share of BM25 in a score; the rest is the vectors' similarity. 0: vectors alone."""
     phrase: PhraseSection | None = None
     """Lets a generator phrase the answer from the entry; absent: the entry is the answer."""
+    chat: ChatSection = ChatSection()
+    """How answers are said in a chat."""
 
     def located(self, places: Places) -> AnsweringSection:
         """The section with the path of its documents made absolute, by the rule for all paths of a config."""
@@ -130,3 +146,6 @@ class AnsweringAcceptSection(AcceptSection):
     """Share of held-out questions that the server did not abstain from."""
     unanswerable_recall: Gate | None = None
     """Share of held-out questions that the server abstains from when their right entries are taken out of the index."""
+    faithfulness: Gate | None = None
+    """Mean share of the longer words of the generator's wordings that stand in the entry or the question; measured where
+    `task.phrase` names a generator."""

@@ -18,6 +18,11 @@ class TextToEmbed:
 
     text: str
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the encoder reads for it."""
+        return (self.text,)
+
 
 def told(vectors: np.ndarray[Any, Any], texts: Sequence[str], tokenizer: Tokenizer) -> list[Vector]:
     """The vectors float32 [texts, width] of cleaned texts, with what was read of each."""

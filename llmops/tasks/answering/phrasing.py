@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from llmops.tasks.answering.config import PhraseSection
+from llmops.tasks.answering.faithful import Checked, check
 
 AT_ONCE = 8
 """Questions of one batch that are phrased at the same time."""
@@ -35,12 +36,22 @@ class Phraser:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(timeout=self.settings.timeout_s, headers=headers)
 
-    def phrase_all(self, pairs: Sequence[tuple[str, str]]) -> list[str | None]:
-        """The generator's wording of each (question, entry), or None where there is none."""
+    def phrase_all(self, pairs: Sequence[tuple[str, str]]) -> list[Checked | None]:
+        """The generator's wording of each (question, entry), checked against both; None where there is none."""
         if not pairs:
             return []
         with ThreadPoolExecutor(min(AT_ONCE, len(pairs)), thread_name_prefix="phrase") as pool:
-            return list(pool.map(lambda pair: self.phrase(*pair), pairs))
+            return list(pool.map(lambda pair: self.checked(*pair), pairs))
+
+    def checked(self, question: str, entry: str) -> Checked | None:
+        """The wording of one answer with what the check found, which is also logged where it fails."""
+        words = self.phrase(question, entry)
+        if words is None:
+            return None
+        found = check(words, entry, question, self.settings.supported)
+        if not found.faithful:
+            logger.warning("a wording from %s fails the check: %s", self.settings.url, found.why)
+        return found
 
     def phrase(self, question: str, entry: str) -> str | None:
         """The answer to one question in the generator's words; None when it does not answer with some."""

@@ -7,7 +7,7 @@ import numpy as np
 from llmops.tasks.confusion import by_class, confusion
 from llmops.tasks.ranking import macro_auc, macro_average_precision
 
-RANKING = ("roc_auc", "average_precision")
+RANKING = {"roc_auc": macro_auc, "average_precision": macro_average_precision}
 """Figures of probabilities; the others are of the likeliest classes."""
 
 
@@ -36,10 +36,7 @@ def rankings(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """roc_auc and average_precision of class numbers [rows] and probabilities [rows, classes]: of two classes those of
     the second, of more the mean of each class against the rest, over classes that occur."""
     inside = truth >= 0
-    return {
-        "roc_auc": macro_auc(truth[inside], probabilities[inside]),
-        "average_precision": macro_average_precision(truth[inside], probabilities[inside]),
-    }
+    return {name: figure(truth[inside], probabilities[inside]) for name, figure in RANKING.items()}
 
 
 def figures(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

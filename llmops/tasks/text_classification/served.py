@@ -19,6 +19,8 @@ from llmops.tasks.text_classification.parity import Rows
 
 Array = np.ndarray[Any, Any]
 SHOWN_MISTAKES = 10
+MOST_CELLS = 500_000
+"""Rows times classes up to which figures of probabilities have intervals by resampling."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Served:
     def value(self, metric: str, at: Array | slice = slice(None)) -> float:
         """A metric of all rows, or of those at some places."""
         if metric in RANKING:
-            return rankings(self.truth[at], self.probabilities[at])[metric]
+            return RANKING[metric](self.truth[at], self.probabilities[at])
         return scores(self.truth[at], self.answers[at], len(self.labels))[metric]
 
     def numbers(self, metric: str) -> dict[str, Number]:
@@ -60,13 +62,19 @@ class Served:
             intervals["roc_auc"] = ranking.auc_interval(self.event, self.probabilities[:, 1])
             intervals["recall"] = wilson(told["recall"], events)
             wanted.append("average_precision")
-        if 0 < len(self.truth) <= MOST_DRAWN:
-            intervals |= {
-                name: bootstrap(partial(self.value, name), len(self.truth)) for name in wanted if name not in intervals
-            }
+        intervals |= {
+            name: bootstrap(partial(self.value, name), len(self.truth))
+            for name in wanted
+            if name not in intervals and self.drawn(name)
+        }
         for name, (low, high) in intervals.items():
             found |= {f"{name}_low": low, f"{name}_high": high}
         return found
+
+    def drawn(self, metric: str) -> bool:
+        """Whether an interval of a metric is drawn by resampling: not where that would take minutes."""
+        cells = self.probabilities.size if metric in RANKING else len(self.truth)
+        return 0 < cells <= (MOST_CELLS if metric in RANKING else MOST_DRAWN)
 
     def tables(self) -> list[Table]:
         """Class by class, and the commonest pairs of true and answered label."""

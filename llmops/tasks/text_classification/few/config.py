@@ -14,9 +14,9 @@ class FewSection(Section):
 
     contrast: float = Field(0.0, ge=0, le=100)
     """Weight of the supervised contrastive loss (Khosla et al. 2020; for few rows Zhang et al. 2021, CPFT; Tunstall et
-    al. 2022, SetFit) beside the loss on labels: rows of a class are drawn together, others pushed apart. 0, without it, is the
-    default: beside prototypes of an encoder that was trained on sentences it won nothing (docs/performance.md); try 1
-    with another encoder. `method: frozen` has no vectors to move, and does without."""
+    al. 2022, SetFit) beside the loss on labels: rows of a class are drawn together, others pushed apart. 0, without
+    it, is the default: beside prototypes of an encoder that was trained on sentences it won nothing
+    (docs/performance.md); try 1 with another encoder. `method: frozen` has no vectors to move, and does without."""
     temperature: float = Field(0.05, gt=0, le=10)
     """What cosines are divided by in both losses; small ones look at the nearest rows alone."""
     refit: bool = True

@@ -1,0 +1,182 @@
+"""Tool calls of a small model that was trained from scratch: how often the right one comes, through the real server.
+
+    python benchmarks/tool_calls.py ../shared/data/sft_demo/glaive_toolcall_en_demo.json [--quick] [--keep FOLDER]
+
+All is done by the commands that a user types, in a folder of its own. `run` trains a network of the shipped chat's size
+(configs/chat.yaml) on the given file and on chats that shop_calls.py makes; `serve` is asked held-out questions of our
+own, each with three to five tools, by OpenAI's client. Two ways of asking: freely (tool_choice auto), and with
+small talk, in which nothing may be called. Told are the share of questions with a parsable call of the right name,
+those with the right arguments too, and those of small talk without a call. One JSON line last. --quick runs all of it
+with a tiny model on few rows: its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from openai import APIConnectionError, OpenAI
+
+from benchmarks import shop_calls
+
+WANTED = 0.9
+"""Share of held-out questions with a parsable call of the right name."""
+EACH = 4
+SEED = 7
+CONFIG = """\
+version: 1
+project: tool-calls
+task: {{name: text-generation, objective: instructions, context: {context}, answer: {{max_tokens: 96}}}}
+need: {{probe_s: 1, accept: {{parity: {{at_least: 0.97}}}}}}
+prepare:
+  sources: {sources}
+  steps: [clean: {{}}, dedup: {{near: null}}, split: {{valid: 0.05, test: 0.02}}]
+train:
+  model: llama
+  vocabulary: 1024
+  width: {width}
+  layers: {layers}
+  heads: 4
+  dropout: 0.1
+  epochs: {epochs}
+  batch_size: 8
+  learning_rate: 1.5e-3
+  schedule: cosine
+  weight_decay: 0.1
+compress: {{candidates: [float32]}}
+deploy: {{port: 0}}
+"""
+FULL = {"rows": 3000, "context": 512, "width": 256, "layers": 4, "epochs": 5}
+QUICK = {"rows": 60, "context": 512, "width": 32, "layers": 1, "epochs": 1}
+
+
+def write(folder: Path, data: Path, sizes: dict[str, int]) -> None:
+    """The config and the rows."""
+    made = "".join(json.dumps(row) + "\n" for row in shop_calls.rows(sizes["rows"], SEED))
+    (folder / "shop.jsonl").write_text(made, encoding="utf-8")
+    sources = json.dumps(["shop.jsonl", str(data)])
+    (folder / "calls.yaml").write_text(CONFIG.format(**sizes, sources=sources), encoding="utf-8")
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """What `llmops run` reports; ends this script with the command's last words when it fails."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "llmops.cli", "run", "calls.yaml", "--json"], cwd=folder, capture_output=True, text=True
+    )
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(ended.stdout or "{}")[0]
+    if "stages" not in found:
+        raise SystemExit(f"llmops run ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
+    for stage in found["stages"]:
+        say(f"{stage['name']} {stage['took_s']:.0f} s")
+    return found
+
+
+@contextmanager
+def served(folder: Path, run: list[str]) -> Iterator[OpenAI]:
+    """`llmops serve` as a process; yields a client."""
+    command = [sys.executable, "-m", "llmops.cli", "serve", "calls.yaml", *run]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            lines = iter(server.stderr.readline, "")
+            line = next((line for line in lines if " answers on " in line), "")
+            if not line:
+                raise SystemExit("llmops serve did not come up")
+            address = line.split(" answers on ")[1].split()[0]
+            with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=5) as client:
+                yield client
+        finally:
+            server.terminate()
+
+
+def asked(client: OpenAI) -> dict[str, Any]:
+    """Shares of the held-out questions, over all and by function, and what went wrong."""
+    name_right: dict[str, list[bool]] = {}
+    all_right: list[bool] = []
+    for words, lookup, given, tools in shop_calls.questions(EACH, SEED + 1):
+        message = answer(client, words, tools)
+        calls = [(one.function.name, parsed(one.function.arguments)) for one in message.tool_calls or []]
+        right = len(calls) > 0 and calls[0][0] == lookup.name and calls[0][1] is not None
+        name_right.setdefault(lookup.name, []).append(right)
+        all_right.append(right and calls[0][1] == given)
+        if not right:
+            say(f"  - {words} -> {calls or message.content!r}")
+    flat = [right for each in name_right.values() for right in each]
+    return {
+        "questions": len(flat),
+        "right_name": share(flat),
+        "right_name_and_arguments": share(all_right),
+        "by_function": {name: share(each) for name, each in name_right.items()},
+        "small_talk_without_call": share([not answer(client, words, tools).tool_calls for words, tools in talk()]),
+    }
+
+
+def talk() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Small talk of other words than the training's."""
+    for words in ("Hello", "Good evening!", "Thank you!", "Who am I talking to?", "Tell me another joke."):
+        yield words, [lookup.tool() for lookup in shop_calls.LOOKUPS[:4]]
+
+
+def answer(client: OpenAI, words: str, tools: list[dict[str, Any]]) -> Any:
+    """The greedy answer; the first waits until the server listens."""
+    messages: Any = [{"role": "user", "content": words}]
+    for _ in range(100):
+        try:
+            said = client.chat.completions.create(model="m", messages=messages, tools=tools, temperature=0)  # type: ignore[arg-type]
+            return said.choices[0].message
+        except APIConnectionError:
+            time.sleep(0.1)
+    raise SystemExit("nobody listens")
+
+
+def parsed(text: str) -> Any:
+    """JSON, or None."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def share(held: list[bool]) -> float:
+    return round(sum(held) / len(held), 3)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--quick", action="store_true", help="a tiny model on few rows")
+    parser.add_argument("--keep", type=Path, help="work in this folder, and leave it there")
+    given = parser.parse_args()
+    sizes, began = QUICK if given.quick else FULL, time.monotonic()
+    with nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory(prefix="llmops-calls-") as place:
+        folder = Path(place).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, given.data.resolve(), sizes)
+        outcome = trained(folder)
+        stages = {stage["name"]: stage for stage in outcome["stages"]}
+        with served(folder, [] if outcome["champion"] else ["--run", "latest"]) as client:
+            found = asked(client)
+    numbers = stages["train"]["numbers"]
+    result = {
+        **found, "wanted": WANTED, "holds": found["right_name"] >= WANTED, "train_s": stages["train"]["took_s"],
+        "parameters": numbers["parameters"], "valid_loss": numbers["valid_loss"], "sizes": sizes,
+        "took_s": round(time.monotonic() - began),
+    }  # fmt: skip
+    say(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
