@@ -21,8 +21,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 from llmops.bundle.predictor import Predictor
 from llmops.bundle.sampling import Sampler
+from llmops.core.protocols import TokenText
+from llmops.serving.calls import CallReader
 from llmops.serving.forms import CannotHold, Forms
-from llmops.serving.grammar import Wanted
+from llmops.serving.grammar import Callable, Wanted
+from llmops.serving.running import Running as Writing
+from llmops.serving.stream import Ask, Piece, Stream
 from llmops.serving.strictschema import check_size, check_strict
 from llmops.serving.swap import Loaded
 from llmops.tasks.text_generation.guard import GuardedTokenizer
@@ -81,7 +85,8 @@ def held_to(schema: dict[str, Any], strict: bool = True) -> dict[str, Any]:
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_every_answer_meets_its_schema(client: OpenAI, schema: dict[str, Any]) -> None:
-    check = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    judge = jsonschema.Draft202012Validator
+    check = judge(schema, format_checker=judge.FORMAT_CHECKER)
     said = client.chat.completions.create(
         model="m", messages=ASK, response_format=held_to(schema), temperature=1, n=8, seed=3, max_tokens=400
     )
@@ -224,7 +229,7 @@ def test_a_schema_that_grows_too_complex_ends_its_answer_in_words_and_nobody_els
         list(
             client.chat.completions.create(
                 model="m", messages=ASK, response_format=held_to(endless()), temperature=2, seed=1, max_tokens=1950,
-                stream=stream,
+                stream=stream, logit_bias={"1": 100},  # it would rather end, which never fits
             )
         )  # fmt: skip
 
@@ -265,6 +270,9 @@ class Bare:
 
     def token_bytes(self) -> list[bytes]:
         return self.pieces.every(self.vocabulary)
+
+    def writer(self) -> TokenText:
+        return self.pieces.writer()
 
 
 def sentence_pieces() -> Tokenizer:
@@ -313,9 +321,44 @@ def test_tokens_of_every_kind_of_tokenizer_make_json_without_special_ones(make: 
         while not whole:
             allowed = form.allowed()
             tokens.append(sampler.choose(dice.normal(size=codec.vocabulary).astype(np.float32), allowed))
+            assert form.fits(tokens[-1])
             whole = form.take(tokens[-1])
         assert not kept & set(tokens)
         jsonschema.validate(json.loads(codec.pieces.text(tokens)), schema)
+
+
+@pytest.mark.parametrize("names", [(), ("<think>",), ("<tool_call>", "</tool_call>", "<think>")])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_words_and_calls_with_marks_that_are_tokens_of_their_own(names: tuple[str, ...], choice: str) -> None:
+    """Words may hold added tokens and no special ones; the arguments of a call hold neither; every call is whole."""
+    tokenizer = train_bpe(TEXTS * 4, 300)
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in names])
+    codec: Any = Bare(tokenizer, "<|end|>")
+    [end] = codec.end_tokens
+    tool = Callable("say", closed(a={"type": "string", "maxLength": 6}), strict=True)
+    dice = np.random.default_rng(1)
+    seen: set[int] = set()
+    for form in Forms(codec).make(Wanted(tools=(tool,), choice=choice), 20):
+        stream = Stream(Ask([0], 400, temperature=3.0, seed=int(dice.integers(99)), form=form))
+        running, tokens, piece = Writing(stream, 0, codec), [], Piece("")
+        while piece.finish is None:
+            logits = dice.normal(size=codec.vocabulary).astype(np.float32)
+            if choice == "auto":
+                logits[tokenizer.encode("<tool_call>", add_special_tokens=False).ids] += 6
+            piece = running.advance(logits)
+            tokens.append(running.token)
+        seen |= set(tokens)
+        if piece.finish == "stop":
+            reader = CallReader(codec.call_marks, ["say"], held=False)
+            words = [one.words for one in reader.push(codec.pieces.text(tokens)) + reader.end()]
+            assert "<tool_call>" not in "".join(words)
+            assert all(set(json.loads(call.arguments)) == {"a"} for call in reader.calls)
+            assert not any(name in call.arguments for call in reader.calls for name in names)
+            assert reader.calls or choice == "auto"
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    assert seen & special <= {end}
+    assert max(seen) < tokenizer.get_vocab_size()
+    assert set(codec.added.values()) - seen <= (set() if choice == "auto" else {codec.added.get("<think>")})
 
 
 def test_a_tokenizer_whose_tokens_have_no_bytes_is_refused_in_words() -> None:

@@ -85,7 +85,7 @@ def test_what_the_encoder_tells_stands_in_the_report_and_no_class_does(tmp_path:
     cut = PrepareStage().run(
         Job("demo", sections, RUNNING, {}, FakeRoom(tmp_path / "cut"), places_in(tmp_path), seed=0)
     )
-    assert any("raise `task.context` if the end matters" in line for line in cut.warnings)
+    assert any("raise `task.context` if what was cut matters" in line for line in cut.warnings)
     assert "**" in Report.read(report.plain()).markdown("prepare")
     about = json.loads((out / "dataset/dataset.json").read_text())
     assert "class_counts" not in about and about["counts"] == {"train": 80, "valid": 10, "test": 10}

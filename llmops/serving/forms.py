@@ -41,9 +41,16 @@ class Form:
     def __init__(self, matcher: Any, vocabulary: int) -> None:
         self._matcher, self._vocabulary = matcher, vocabulary
 
+    def fits(self, token: int) -> bool:
+        """Whether a token may come next; far quicker than asking for all that may."""
+        fits = bool(self._matcher.validate_tokens([token]) == 1)
+        self._check()
+        return fits
+
     def allowed(self) -> Allowed:
-        """Which tokens may come next, [vocabulary]; an end token among them when the answer may end here. Raises
-        CannotHold when this takes more steps than the library's limits allow."""
+        """Which tokens may come next, [vocabulary]; an end token among them when the answer may end here. A few that do
+        not fit may be among them: where one special token may come, the library lets others pass. Raises CannotHold
+        when this takes more steps than its limits allow."""
         packed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
         return np.unpackbits(packed, count=self._vocabulary, bitorder="little").view(np.bool_)

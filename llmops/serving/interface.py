@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmops.core.protocols import Embedder
+from llmops.core.plugins import load
+from llmops.core.protocols import Conversing, Embedder
 from llmops.serving import embeddings
 from llmops.serving.wire import Feedback
 
@@ -79,13 +80,19 @@ def _embeddings(service: Service) -> Operation | None:
     )  # fmt: skip
 
 
-def _written(summary: str, body: str, example: Any) -> Callable[[Service], Operation]:
-    def told(service: Service) -> Operation:
-        from llmops.serving import openaibody
+def _chat(service: Service) -> Operation:
+    """Of a model that writes, or of one that finds its answers."""
+    if not isinstance(service.holder.model.predictor.codec, Conversing):
+        return _openai("Write the next message of a conversation", "openaibody:ChatBody", CHAT)(service)
+    return _openai("Answer the last message of a conversation", "chatbody:FoundChatBody", CHAT)(service)
 
+
+def _openai(summary: str, body: str, example: Any) -> Callable[[Service], Operation]:
+    def told(service: Service) -> Operation:
+        kind: type = load(f"llmops.serving.{body}")
         gives = {**OBJECT, "description": "As OpenAI answers; with `stream: true` as server-sent events."}
         media = (JSON, "text/event-stream")
-        return Operation(summary, gives, getattr(openaibody, body), example, media, _harmless(), openai=True)
+        return Operation(summary, gives, kind, example, media, _harmless(), openai=True)
 
     return told
 
@@ -104,8 +111,8 @@ def _get(summary: str, gives: Any = OBJECT, media: str = JSON, openai: bool = Fa
 CHAT = {"messages": [{"role": "user", "content": "Where is my parcel?"}]}
 TOLD: Mapping[str, Callable[[Service], Operation | None]] = {
     "/v1/predict": _predict,
-    "/v1/chat/completions": _written("Write the next message of a conversation", "ChatBody", CHAT),
-    "/v1/completions": _written("Go on from a text", "CompletionBody", {"prompt": "Once upon a time"}),
+    "/v1/chat/completions": _chat,
+    "/v1/completions": _openai("Go on from a text", "openaibody:CompletionBody", {"prompt": "Once upon a time"}),
     "/v1/embeddings": _embeddings,
     "/v1/feedback": _feedback,
     "/v1/model": _get("What is served: version, labels or fields, limits, metrics"),

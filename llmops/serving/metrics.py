@@ -56,3 +56,14 @@ class WritingMetrics(Metrics):
         )
         self.slots = Gauge("llmops_slots", "Answers that can be written at once", registry=own)
         self.active = Gauge("llmops_slots_active", "Answers being written", registry=own)
+
+
+class ChatMetrics(Metrics):
+    """The figures of a server whose found answers a generator may phrase."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wordings = Counter(
+            "llmops_wordings", "Answers to be phrased: given in the generator's words, refused by the check, missing",
+            ["result"], registry=self.registry,
+        )  # fmt: skip

@@ -43,8 +43,9 @@ class PredictService(Service):
         settings: ServeSection,
         log: TrafficLog | None,
         watch: Callable[[Callable[[int, bool], None]], Watcher] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        super().__init__(holder, settings, log, Metrics(), watch)
+        super().__init__(holder, settings, log, metrics or Metrics(), watch)
         tables = holder.model.predictor.codec.one is None
         self.pages = {"/": "table.html" if tables else "index.html", **{f"/{name}": name for name in FILES[tables]}}
         self.batcher: Batcher
@@ -131,10 +132,10 @@ class PredictService(Service):
             self.batcher.withdraw(tickets)
             raise
 
-    def _logged(self, asked: Any, response: Any, version: int, took_ms: float) -> dict[str, Any]:
-        """One answer as it goes out, noted in the traffic log."""
+    def _logged(self, asked: Any, response: Any, version: int, took_ms: float, name: str = "") -> dict[str, Any]:
+        """One answer as it goes out, noted in the traffic log; by default its id is a fresh one."""
         plain = response.plain()
-        said = {"id": new_id(), "version": version, **plain}
+        said = {"id": name or new_id(), "version": version, **plain}
         self.metrics.answers.inc()
         if response.abstained:
             self.metrics.abstentions.inc()

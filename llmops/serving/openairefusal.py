@@ -24,25 +24,27 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Fields that would change the answer and are not supported, with the values that change nothing; nor does null."""
 
 
-def known_alone(plain: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The fields of a body that are `known`. Raises Refusal for one that would change the answer, or that nobody
-    knows."""
+def known_alone(
+    plain: Mapping[str, Any], known: Collection[str], neutral: Mapping[str, tuple[Any, ...]] = NEUTRAL
+) -> dict[str, Any]:
+    """The fields of a body that are `known`. Raises Refusal for one that would change the answer (those of `neutral`
+    with other values than there), or that nobody knows."""
     for name, value in plain.items():
         if name in known or name in HARMLESS or value is None:
             continue
-        if name not in NEUTRAL:
-            near = difflib.get_close_matches(name, [*known, *NEUTRAL], 1)
+        if name not in neutral:
+            near = difflib.get_close_matches(name, [*known, *neutral], 1)
             do = f"did you mean `{near[0]}`?" if near else f"leave it out; the body takes: {', '.join(sorted(known))}"
             raise refused(f"there is no field `{name}`", do, name, "unknown_parameter")
-        if not any(value == same for same in NEUTRAL[name]):
-            raise unsupported(name)
+        if not any(value == same for same in neutral[name]):
+            raise unsupported(name, neutral)
     return {name: value for name, value in plain.items() if name in known}
 
 
-def unsupported(name: str) -> Refusal:
+def unsupported(name: str, neutral: Mapping[str, tuple[Any, ...]] = NEUTRAL) -> Refusal:
     """The refusal of a field that would change the answer."""
-    neutral = NEUTRAL.get(name, ())
-    leave = "leave it out" + (f", or send {neutral[0]!r}" if neutral and neutral[0] not in ([], {}) else "")
+    same = neutral.get(name, ())
+    leave = "leave it out" + (f", or send {same[0]!r}" if same and same[0] not in ([], {}) else "")
     what = f"`{name}` would change the answer, and this server does not support it"
     return refused(what, leave, name, "unsupported_parameter")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.core.protocols import WritingCodec
@@ -21,16 +20,12 @@ SHORT = 16
 SCHEMA = "response_format.json_schema.schema"
 
 
-@dataclass(frozen=True)
 class Desk:
     """A model with the scheduler that drives it, and the forms of its answers."""
 
-    model: Loaded
-    scheduler: Scheduler
-    forms: Forms = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "forms", Forms(self.codec))
+    def __init__(self, model: Loaded, scheduler: Scheduler) -> None:
+        self.model, self.scheduler = model, scheduler
+        self.forms = Forms(self.codec)
 
     @property
     def codec(self) -> WritingCodec:

@@ -8,6 +8,7 @@ import numpy as np
 
 from llmops.bundle.sampling import Sampler
 from llmops.core.protocols import WritingCodec
+from llmops.serving.forms import CannotHold
 from llmops.serving.logprobs import Named, named
 from llmops.serving.stops import StopText
 from llmops.serving.stream import Piece, Stream
@@ -47,10 +48,20 @@ class Running:
 
     def _choose(self, logits: Logits) -> bool:
         """The next token; whether the answer's form is whole with it."""
-        form = self.ask.form
-        self.token = self.sampler.choose(logits, None if form is None else form.allowed())
-        self.written += 1
-        return form is not None and form.take(self.token)
+        form, self.written = self.ask.form, self.written + 1
+        self.token = self.sampler.choose(logits)
+        if form is None:
+            return False
+        # Nearly always the token fits that the model would write anyway. Drawing again among those that fit where it
+        # does not gives each of these the chance that it has among them, as drawing among them alone does.
+        if not form.fits(self.token):
+            allowed = form.allowed()
+            while not form.fits(self.token):
+                allowed[self.token] = False
+                if not allowed.any():
+                    raise CannotHold("no token of the model may come next")
+                self.token = self.sampler.choose(logits, allowed)
+        return form.take(self.token)
 
     def _shown(self) -> tuple[Named, ...]:
         """Tokens whose text is out; those of text that is held back wait with it."""

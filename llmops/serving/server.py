@@ -13,12 +13,13 @@ import uvicorn
 
 from llmops.core.artifact import write_whole
 from llmops.core.errors import DataError, MachineError
-from llmops.core.protocols import Places
+from llmops.core.protocols import Conversing, Places
 from llmops.records.traffic import TrafficLog
 from llmops.registry import store
 from llmops.serving.app import make_app
 from llmops.serving.config import ServeSection
 from llmops.serving.connection import Connection
+from llmops.serving.foundchat import ChatService
 from llmops.serving.oneshot import PredictService
 from llmops.serving.service import Service
 from llmops.serving.swap import Holder, Watcher, load
@@ -71,8 +72,11 @@ def make_service(
 ) -> Service:
     """The service for the kind of model that `holder` holds. `name` is what OpenAI's clients are told the model is
     called; default the task's name."""
+    name = name or holder.model.predictor.manifest.task
     if holder.model.writes:
-        return WritingService(holder, settings, log, watch, name or holder.model.predictor.manifest.task)
+        return WritingService(holder, settings, log, watch, name)
+    if isinstance(holder.model.predictor.codec, Conversing):
+        return ChatService(holder, settings, log, watch, name)
     return PredictService(holder, settings, log, watch)
 
 

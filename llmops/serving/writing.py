@@ -19,6 +19,7 @@ from llmops.serving.batcher import Closing, QueueFull
 from llmops.serving.config import ServeSection
 from llmops.serving.forms import CannotHold
 from llmops.serving.metrics import WritingMetrics
+from llmops.serving.modelcards import MODELS, Card, card, listed, named
 from llmops.serving.openaianswer import DONE, Shape, event
 from llmops.serving.openaibody import Wish, read_chat, read_completion
 from llmops.serving.openairefusal import refused
@@ -28,7 +29,7 @@ from llmops.serving.service import HUNG_UP, Endpoint, Service, broken, queue_ful
 from llmops.serving.swap import Holder, Watcher, give_back_memory
 from llmops.serving.wire import Refusal, read_object
 
-CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 EVENTS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Headers of a stream: nothing between here and the client may hold it back."""
 T = TypeVar("T")
@@ -205,22 +206,14 @@ class WritingService(Service):
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models: the one that is served."""
-        return JSONResponse({"object": "list", "data": [self._card()]})
+        return JSONResponse(listed(self._card()))
 
     async def one_model(self, request: Request) -> Response:
         """GET /v1/models/NAME"""
-        name = request.path_params["name"]
-        if name != self.name:
-            raise Refusal(
-                404, "model-not-found", f"there is no model {name!r}", f"there is {self.name!r}", param="model"
-            )
-        return JSONResponse(self._card())
+        return JSONResponse(named(self._card(), request.path_params["name"]))
 
-    def _card(self) -> dict[str, Any]:
-        return {
-            "id": self.name, "object": "model", "created": 0, "owned_by": "llmops",
-            "max_model_len": self.desk.scheduler.context,
-        }  # fmt: skip
+    def _card(self) -> Card:
+        return card(self.name, max_model_len=self.desk.scheduler.context)
 
     def check_correction(self, told: str) -> None:
         """A right answer may be as long as texts may be."""

@@ -3,7 +3,19 @@
 Nothing here runs. Read stage.py for what a stage is handed, task.py for what a new task must bring.
 """
 
-from llmops.core.protocols.codec import Arrays, Codec, Embedder, Runtime, Stepper, TokenText, Vector, WritingCodec
+from llmops.core.protocols.codec import (
+    Arrays,
+    Cited,
+    Codec,
+    Conversing,
+    Embedder,
+    Reply,
+    Runtime,
+    Stepper,
+    TokenText,
+    Vector,
+    WritingCodec,
+)
 from llmops.core.protocols.learner import Encoder, Learner, Listener, Updating
 from llmops.core.protocols.measuring import Measured, Metric, Opened, Proof, Server
 from llmops.core.protocols.room import Places, Progress, Room
@@ -12,7 +24,7 @@ from llmops.core.protocols.task import Judged, Task
 from llmops.core.rows import Row, Rows
 
 __all__ = [
-    "Arrays", "Base", "Codec", "Depends", "Embedder", "Encoder", "GatedStage", "Job", "Judged", "Learner", "Listener",
-    "Measured", "Metric", "Opened", "Places", "Progress", "Proof", "Room", "Row", "Rows", "Runtime", "Server", "Stage",
-    "Stepper", "Task", "TokenText", "Updating", "Vector", "WritingCodec",
+    "Arrays", "Base", "Cited", "Codec", "Conversing", "Depends", "Embedder", "Encoder", "GatedStage", "Job", "Judged",
+    "Learner", "Listener", "Measured", "Metric", "Opened", "Places", "Progress", "Proof", "Reply", "Room", "Row",
+    "Rows", "Runtime", "Server", "Stage", "Stepper", "Task", "TokenText", "Updating", "Vector", "WritingCodec",
 ]  # fmt: skip

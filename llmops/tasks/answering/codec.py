@@ -192,9 +192,7 @@ class AnsweringCodec:
         entry = self.index.entries[number]
         return FoundEntry(entry=entry.id, text=entry.text, source=entry.source, score=round(float(score), DECIMALS))
 
-    def _phrased(
-        self, requests: Sequence[AnsweringRequest], found: list[AnsweringResponse]
-    ) -> list[AnsweringResponse]:
+    def _phrased(self, requests: Sequence[AnsweringRequest], found: list[AnsweringResponse]) -> list[AnsweringResponse]:
         """The responses, with the generator's wording of those that answer and may be phrased."""
         if self.phraser is None:
             return found

@@ -147,5 +147,5 @@ class AnsweringAcceptSection(AcceptSection):
     unanswerable_recall: Gate | None = None
     """Share of held-out questions that the server abstains from when their right entries are taken out of the index."""
     faithfulness: Gate | None = None
-    """Mean share of the longer words of the generator's wordings that stand in the entry or the question; measured where
-    `task.phrase` names a generator."""
+    """Mean share of the longer words of the generator's wordings that stand in the entry or the question; measured
+    where `task.phrase` names a generator."""

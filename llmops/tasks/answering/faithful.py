@@ -109,7 +109,7 @@ def facts(text: str) -> set[str]:
 
 
 def numbers(written: str) -> list[str]:
-    """What digits with points and commas between them stand for: 1.000,50 is 1000.5, and 24.12.2026 is three numbers."""
+    """What digits with points and commas between them stand for: 1.000,50 is 1000.5, 24.12.2026 is three numbers."""
     found = GROUPED.fullmatch(written) or PLAIN.fullmatch(written)
     if found is None:
         return [_shortest(part, "") for part in re.split(r"[.,]", written)]

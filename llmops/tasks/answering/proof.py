@@ -18,6 +18,7 @@ from llmops.tasks.answering.codec import AnsweringSettings
 from llmops.tasks.answering.config import AnsweringSection
 from llmops.tasks.answering.ranking import DEPTH, figures
 from llmops.tasks.answering.truth import Truth, held_out
+from llmops.tasks.answering.wordings import add_wordings
 from llmops.tasks.asking import Answers, ask
 
 SHOWN = 10
@@ -47,7 +48,7 @@ def prove(
     trained = scores_of(section, found, learner.predict(dataset, found.split))
     seen = Seen(found, answers, trained)
     numbers = seen.numbers(settings)
-    return Proof(
+    proof = Proof(
         headline=headline(numbers),
         numbers=numbers,
         tables=[seen.misses()],
@@ -55,6 +56,10 @@ def prove(
         lines=seen.lines(),
         split=found.split,
     )
+    if section.phrase is not None:
+        given = [question for question, said in zip(found.questions, answers.responses, strict=True) if said["answer"]]
+        add_wordings(proof, section.phrase, given, server, room)
+    return proof
 
 
 class Seen:
