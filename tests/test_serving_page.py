@@ -12,7 +12,7 @@ import pytest
 from llmops.bundle.format import Manifest
 from llmops.bundle.predictor import Predictor
 from llmops.serving.swap import Loaded
-from llmops.tasks.answering.codec import AnsweringRequest, AnsweringResponse, FoundEntry
+from llmops.tasks.answering.messages import AnsweringRequest, AnsweringResponse, FoundEntry
 from llmops.tasks.withheld import Withheld, less_sure
 from tests import standin, webdriver
 from tests.standin_writer import answering

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,8 @@ from llmops.records.readers import read
 from llmops.records.reading import EXCERPT, BadRow, Reading
 
 REASONS_TOLD = 8  # of a refusal; dropped.jsonl has the others
+Reader = Callable[[Row, str], Row | str]
+"""Makes an example of a source's row and its origin; or says in words why the row is bad."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,23 @@ def load_examples(
     if task.columned:
         found = _load_columns(sources, root, task, section, extra or {}, limit)
     else:
-        found = Examples()
-        rows: list[Row] = []
-        for source in sources:
-            rows += _load(found, as_source(source), root, task, section, extra or {}, limit)
-        found.rows = Listed(rows)
-    names = ", ".join(note.name for note in found.notes)
-    if not found.read:
-        raise DataError(
-            f"there is not one row in {names}.", where=names, do="export the data again; only the header is there"
-        )
-    _refuse_bad_share(found, names, max_bad_rows)
+        found = _load_rows(sources, root, task.columns(section), _labelled(task, section), extra or {}, limit)
+    _refuse(found, max_bad_rows)
     if task.settles and task.predicts(section) == "class":
         found.joined = find_joined(Counter(map(str, found.rows.values("label"))))
+    return found
+
+
+def load_texts(
+    sources: Sequence[str | SourceSection], root: Path, task: Any, section: Any, max_bad_rows: float
+) -> Examples:
+    """The texts of `sources`, whose rows need no label: only the column of the text is read, and plain text (.txt, .md)
+    has a text a line where the source does not say otherwise. Raises DataError as `load_examples` does."""
+    lines = [source if "rows" in source.model_fields_set else source.model_copy(update={"rows": "lines"})
+             for source in map(as_source, sources)]  # fmt: skip
+    column = task.columns(section)[0]
+    found = _load_rows(lines, root, (column,), lambda row, origin: task.unlabelled(section, row), {}, None)
+    _refuse(found, max_bad_rows)
     return found
 
 
@@ -116,31 +122,56 @@ def _load_columns(
     return Examples(rows, bad, notes)
 
 
+def _labelled(task: Task, section: Any) -> Reader:
+    """How a row with its label becomes an example."""
+    columns, one = task.columns(section), task.settles and task.predicts(section) == "class"
+
+    def read_row(row: Row, origin: str) -> Row | str:
+        if one:
+            _refuse_lists(row.get(columns[-1]), columns[-1], origin)
+        return task.example(section, row)
+
+    return read_row
+
+
+def _load_rows(
+    sources: Sequence[str | SourceSection],
+    root: Path,
+    columns: tuple[str, ...],
+    example: Reader,
+    extra: Mapping[str, str],
+    limit: int | None,
+) -> Examples:
+    found = Examples()
+    rows: list[Row] = []
+    for source in sources:
+        rows += _load(found, as_source(source), root, columns, example, extra, limit)
+    found.rows = Listed(rows)
+    return found
+
+
 def _load(
     found: Examples,
     source: SourceSection,
     root: Path,
-    task: Task,
-    section: Any,
+    columns: tuple[str, ...],
+    example: Reader,
     extra: Mapping[str, str],
     limit: int | None,
 ) -> list[Row]:
-    columns = task.columns(section)
     reading = read(source, root, columns)
     reading.require([*columns, *extra.values()])
     rows: list[Row] = []
     before = len(found.bad)
     for row, origin in islice(reading, limit):
-        if task.settles and task.predicts(section) == "class":
-            _refuse_lists(row.get(columns[-1]), columns[-1], origin)
-        example = task.example(section, row)
-        if isinstance(example, str):
-            reason, _, detail = example.partition("; ")
+        made = example(row, origin)
+        if isinstance(made, str):
+            reason, _, detail = made.partition("; ")
             found.bad.append(BadRow(origin, reason, detail, _excerpt(row, columns)))
         else:
             kept = {name: row[name] for name in reading.carries}
             asked = {name: row.get(column) for name, column in extra.items()}
-            rows.append({**kept, **example, **asked, "origin": origin})
+            rows.append({**kept, **made, **asked, "origin": origin})
     found.bad.extend(reading.bad)
     found.notes.append(_note(reading, len(rows) + len(found.bad) - before))
     return rows
@@ -156,7 +187,13 @@ def _note(reading: Reading, rows: int) -> SourceNote:
     return SourceNote(reading.name, rows, len(reading.bad), reading.encoding, reading.encoding_found, reading.delimiter)
 
 
-def _refuse_bad_share(found: Examples, names: str, most: float) -> None:
+def _refuse(found: Examples, most: float) -> None:
+    """Raises DataError where there is no row, or too many are bad."""
+    names = ", ".join(note.name for note in found.notes)
+    if not found.read:
+        raise DataError(
+            f"there is not one row in {names}.", where=names, do="export the data again; only the header is there"
+        )
     share = len(found.bad) / found.read
     if share <= most and found.rows:
         return

@@ -12,7 +12,8 @@ from llmops.core.protocols.task import CLASSED
 from llmops.core.report import Report
 from llmops.core.section import Section
 from llmops.records.trafficreader import TrafficReader
-from llmops.stages.feedback import harvest, outcomes, pairs, quality, triggers
+from llmops.records.unlabelled import takes_traffic, traffic_file
+from llmops.stages.feedback import harvest, outcomes, pairs, quality, triggers, unlabelled
 from llmops.stages.feedback.comparison import Comparison, compare
 from llmops.stages.feedback.config import FeedbackSection
 from llmops.stages.feedback.harvest import Harvest, Rule
@@ -42,7 +43,7 @@ class FeedbackStage:
             "feedback": feedback.plain(),
             "traffic": traffic_state(places),
             # A harvest that somebody deleted is gathered again.
-            "harvest": [(places.traffic / name).exists() for name in _files(sections, task)],
+            "harvest": [(places.traffic / name).exists() for name in _files(sections, task, places)],
             "champion": now and [now.version, now.since],
             "too_old": triggers.too_old(feedback.retrain_when, now),
         }
@@ -59,6 +60,8 @@ class FeedbackStage:
         report = tell(section, findings, verdict, known_labels(job))
         if findings.pairs is not None and findings.pairs.rows:
             report.passages.append(pairs.shown(job.places, len(findings.pairs.rows)))
+        if takes_traffic(job.sections.get("prepare"), job.places):
+            unlabelled.tell(report, job)
         return report
 
 
@@ -103,6 +106,8 @@ def read_log(job: Job, now: Champion, log: TrafficReader) -> Findings:
     harvest.write(job.places.traffic / HARVEST, gathered.rows)
     if paired is not None:
         harvest.write(job.places.traffic / PREFERENCES, paired.rows)
+    if takes_traffic(job.sections.get("prepare"), job.places):
+        unlabelled.leave(job, log)
     found = compare(job, now, log, gathered)
     return Findings(now, measured, volumes, gathered, found, learns(job.sections), signals, paired, versions)
 
@@ -124,9 +129,10 @@ def _gathered(job: Job, name: str, rule: Rule, log: TrafficReader | None) -> Har
     return harvest.gather(before, log.judged() if log else [], split(job.inputs["dataset"], "test"), rule)
 
 
-def _files(sections: Mapping[str, Section], task: Task) -> list[str]:
+def _files(sections: Mapping[str, Section], task: Task, places: Places) -> list[str]:
     """The files that rows are gathered in."""
-    return [HARVEST] if pairs.pairing(task, sections["task"]) is None else [HARVEST, PREFERENCES]
+    found = [HARVEST] if pairs.pairing(task, sections["task"]) is None else [HARVEST, PREFERENCES]
+    return [*found, traffic_file(places).name] if takes_traffic(sections.get("prepare"), places) else found
 
 
 def known_labels(job: Job) -> list[str]:

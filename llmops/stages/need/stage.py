@@ -15,6 +15,7 @@ from llmops.core.protocols.task import CLASSED
 from llmops.core.report import Number, Report, Table
 from llmops.core.section import Section
 from llmops.records.readers import source_path
+from llmops.records.unlabelled import unlabelled_files, unlabelled_texts
 from llmops.stages.need import classes, discrimination, estimate, numeric, texts
 from llmops.stages.need.config import NeedSection
 from llmops.stages.need.gatecheck import gate_mistakes, never_measured, refuse_gates_of_two
@@ -32,6 +33,7 @@ class NeedStage:
         prepare: Any = sections["prepare"]
         sources = [*prepare.sources, *filter(None, [step_of(prepare, "split").get("test_file")])]
         files = [path for source in sources if (path := source_path(source, places.root)) is not None]
+        files += unlabelled_files(prepare, places)
         files += sections["task"].files() if hasattr(sections["task"], "files") else []
         names = ("need", "prepare", "task", "train", "tune")
         settings = {name: sections[name].plain() for name in names if name in sections}
@@ -51,6 +53,7 @@ class NeedStage:
         if job.task.predicts(job.sections["task"]) in CLASSED:
             refuse_gates_of_two(need.plain()["accept"], job.task.of_two, len(sample.counts("train")))
         folder = encoded(job, sample.planned(), "sample", sample.planned_train_rows)
+        with_unlabelled(job, sample, folder)
         # Before the baseline: what scikit-learn holds is not the training's memory.
         foreseen = estimate.foresee(job, folder, need.probe_s)
         disk = estimate.free_disk_mb(job.places.runs)
@@ -75,6 +78,14 @@ def encoded(job: Job, splits: Mapping[str, Rows], name: str, planned: int) -> Pa
     counts = {split: len(kept) for split, kept in rows.items()}
     write_json(folder / "dataset.json", {"counts": {**counts, "train": planned or counts["train"]}})
     return folder
+
+
+def with_unlabelled(job: Job, sample: Sample, folder: Path) -> None:
+    """Add the texts without labels to the data set in `folder`: reading them is a part of the training."""
+    found = unlabelled_texts(job, job.sections["prepare"], sample.splits)
+    if found is not None and len(found.rows):
+        encoder: Any = job.task.encoder(job.sections["task"], job.sections["train"])
+        encoder.unlabelled(found.rows, folder)
 
 
 def score_baseline(job: Job, sample: Sample, folder: Path) -> dict[str, Any]:

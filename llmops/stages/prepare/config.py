@@ -88,6 +88,10 @@ class PrepareSection(Section):
 
     sources: Annotated[list[str | SourceSection], Field(min_length=1)]
     """Files, folders or data sets; rows of all are put together."""
+    unlabelled: str | SourceSection | Annotated[list[str | SourceSection], Field(min_length=1)] | None = None
+    """Texts that nobody gave a label, one source or a list, read like `sources` but for the label (of plain text, .txt,
+    each line): `train.few` reads them before the rows. Texts of the data set are left out. The traffic's texts that
+    nobody corrected: write traffic/PROJECT/unlabelled.jsonl, and `feedback` keeps that file."""
     steps: list[Steps] = [Steps(clean=CleanStep()), Steps(dedup=DedupStep()), Steps(split=SplitStep())]
     """Verbs in the order clean, dedup, split, augment; one of each at most, split always."""
     feedback: bool = True

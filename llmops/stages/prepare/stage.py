@@ -17,6 +17,7 @@ from llmops.fields.config import AugmentStep
 from llmops.fields.rewording import augment
 from llmops.fields.rows import Listed
 from llmops.records.readers import source_path
+from llmops.records.unlabelled import unlabelled_files, unlabelled_texts
 from llmops.stages.prepare.config import PrepareSection, SplitStep
 from llmops.stages.prepare.encode import encode
 from llmops.stages.prepare.gather import Gathered, gather
@@ -63,7 +64,7 @@ class PrepareStage:
                     do="take the step `augment` out",
                 )
             )
-        return found
+        return found + _unlabelled_mistakes(prepare, sections, task)
 
     def run(self, job: Job) -> Report:
         started = time.monotonic()
@@ -72,12 +73,19 @@ class PrepareStage:
         splits = {split: finished(batch) for split, batch in found.splits.items()}
         made = _augmented(job, prepare, found, splits["train"])
         splits["train"] = splits["train"].joined([made]) if len(made) else splits["train"]
-        encoder = job.task.encoder(job.sections["task"], job.sections["train"])
+        unlabelled = unlabelled_texts(job, prepare, {split: batch.rows for split, batch in found.splits.items()})
+        encoder: Any = job.task.encoder(job.sections["task"], job.sections["train"])
         job.room.say("encoding " + ", ".join(f"{len(rows):,} {split}" for split, rows in splits.items()) + " rows")
         classes = job.task.predicts(job.sections["task"]) in CLASSED
         figures = encode(splits, encoder, prepare.cleaning, found.harvest_read, classes, job.room.out / "dataset")
+        if unlabelled is not None and len(unlabelled.rows):
+            unlabelled.rows.write(job.room.out / "dataset", "unlabelled")
+            encoder.unlabelled(unlabelled.rows, job.room.out / "dataset")
         found.dropped.write(job.room.out / "dropped.jsonl")
         report = summary(job, found, splits, len(made), figures)
+        if unlabelled is not None:
+            report.numbers |= unlabelled.numbers
+            report.tables.append(unlabelled.table)
         report.numbers["took_s"] = round(time.monotonic() - started, 2)
         return report
 
@@ -98,7 +106,18 @@ def _files(prepare: PrepareSection, places: Places) -> list[Path]:
         paths.append(places.resolve(augmentation.synonyms))
     if prepare.feedback:
         paths.append(harvest_file(places))
-    return [path for path in paths if path is not None]
+    return [*filter(None, paths), *unlabelled_files(prepare, places)]
+
+
+def _unlabelled_mistakes(prepare: PrepareSection, sections: Mapping[str, Section], task: Any) -> list[Mistake]:
+    """Why texts without labels would teach nothing, where the config names some."""
+    if prepare.unlabelled is None:
+        return []
+    if not hasattr(task, "learns_unlabelled"):
+        why, do = f"texts without labels teach nothing to a {task.name} model.", "take `unlabelled` out"
+    else:
+        why, do = task.learns_unlabelled(sections["train"])
+    return [Mistake(why, "prepare.unlabelled", do=do)] if why else []
 
 
 def _own_files(task: Section) -> list[Path]:

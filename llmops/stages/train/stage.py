@@ -20,6 +20,8 @@ SCHEDULING = ("checkpoint_every_s", "processes")
 
 
 SPEEDS = (("tokens_per_s", "tokens"), ("rows_per_s", "rows"))
+BESIDE = ("unlabelled_rows", "unlabelled_s", "refit_rows", "refit_s")
+"""Of the parts of a training beside the one that is measured."""
 RATES = ("rows_per_s", "tokens_per_s", "padding")
 """Figures that only some learners have."""
 
@@ -119,7 +121,7 @@ def figures(result: dict[str, Any], brief: dict[str, Any], held_mb: float = 0.0)
         "predicted_peak_memory_mb": foreseen_peak(estimate, held_mb),
     }
     numbers["parameters"] = result["parameters"]
-    numbers |= {name: result[name] for name in ("refit_rows", "refit_s") if name in result}
+    numbers |= {name: result[name] for name in BESIDE if name in result}
     numbers["update_of_version"] = result["base"]["version"] if result["base"] else None
     return {**numbers, **result["machine"]}
 
@@ -132,6 +134,8 @@ def headline(metric: Metric, result: dict[str, Any], brief: dict[str, Any]) -> s
     simple = brief.get("baseline", {}).get("valid")
     beside = f" (baseline {simple:.4f})" if simple is not None else ""
     updated = f", an update of version {result['base']['version']}" if result["base"] else ""
+    if "unlabelled_rows" in result:
+        updated += f", begun on {result['unlabelled_rows']:,} texts without labels"
     if "refit_rows" in result:
         updated += f", then trained again on all {result['refit_rows']:,} rows but the test's"
     rates = [f"{result[name]:,.0f} {of}/s" for name, of in SPEEDS if result.get(name) is not None]

@@ -106,6 +106,25 @@ class TextClassification(TextTask):
         except BadCell as error:
             return str(error)
 
+    def unlabelled(self, section: TextClassificationSection, row: Row) -> Row | str:
+        """{"text"} of a source's row that needs no label, or in words why it is bad."""
+        if section.text not in row:
+            return f"no column {section.text!r}"
+        try:
+            return {"text": words_of(row[section.text], section.text, "text")}
+        except BadCell as error:
+            return str(error)
+
+    def learns_unlabelled(self, train: TextTrainSection) -> tuple[str, str]:
+        """Why texts without labels would teach nothing, and what to do; both empty where `train.few` learns them."""
+        if train.few is None:
+            do = "write `few: {}` in `train:` (with a pretrained encoder), or take `unlabelled` out"
+            return "texts without labels are read by `train.few` alone.", do
+        if train.method == "frozen":
+            do = "write `method: full` (or lora), or take `unlabelled` out"
+            return "`method: frozen` leaves the encoder as it is: texts without labels would teach it nothing.", do
+        return "", ""
+
     def encoding(self, train: TextTrainSection) -> dict[str, Any]:
         """What decides how texts become tokens: the encoder, or the size of the vocabulary trained on the data."""
         how = (

@@ -29,6 +29,7 @@ from llmops.tasks.text_classification.config import TextClassificationSection, T
 from llmops.tasks.text_classification.encoder import TextEncoder
 from llmops.tasks.text_classification.few.problem import FewProblem, FrozenFewProblem
 from llmops.tasks.text_classification.few.refit import refit
+from llmops.tasks.text_classification.few.unlabelled import learn_unlabelled, with_unlabelled
 from llmops.tasks.text_classification.networks import architecture, fresh_network
 from llmops.tasks.text_classification.objective import Objective, OneLabel
 from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
@@ -57,6 +58,8 @@ class Classifier:
         self.tokenizer_json = ""
         self.base: Classifier | None = None
         """The champion, where the next training is an update of it."""
+        self.start: nn.Module | None = None
+        """The encoder that trainings start from, where it learnt texts without labels: else the pretrained one."""
         self.unseen: np.ndarray | None = None
         """Logits to the validation rows, float32 [rows, labels], of the model before `few.refit` showed them to it."""
 
@@ -76,9 +79,10 @@ class Classifier:
     def train(self, dataset: Path, work: Path, room: Room, listener: Listener | None = None) -> dict[str, Any]:
         """Train on the data set folder that prepare wrote; carries on from `work` after a kill.
 
-        Returns what engine.summary does, "parameters" and, where `few.refit` asks for it, what refit does. A listener
-        that stops the training stops it all.
+        Returns what engine.summary does, "parameters" and, where `few` asks for it, what learn_unlabelled and refit do.
+        A listener that stops the training stops it all.
         """
+        before = learn_unlabelled(self, dataset, work / "unlabelled", room)
         began = time.monotonic()
         seed_everything(self.seed)
         problem = self.problem(dataset)
@@ -88,7 +92,7 @@ class Classifier:
         heard = Heard(listener)
         state = fit(problem, problem.settings, self.seed, work, room, heard)
         self.keep(problem)
-        found = {**summary(state, problem, setup_s), "parameters": self.parameters()}
+        found = with_unlabelled({**summary(state, problem, setup_s), "parameters": self.parameters()}, before)
         if self.settings.few is None or not self.settings.few.refit or heard.stopped:
             return found
         again = refit(self, dataset, work / "refit", room)
@@ -110,7 +114,7 @@ class Classifier:
         """The fresh network with these rows; `adopt` first."""
         kind = problem_of(self.settings)
         if self.base is None:
-            network = fresh_network(self.settings, self.plan)
+            network = fresh_network(self.settings, self.plan, self.start)
             return self.posed(kind, network, train, valid, self.settings)
         return self.pose_update(kind, self.base, train, valid)
 

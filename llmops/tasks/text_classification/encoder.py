@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OUTSIDE = -1
 """Class index of rows that belong to no class."""
+UNLABELLED = "unlabelled.safetensors"
+"""In a data set: the texts without labels."""
 
 
 class TextEncoder:
@@ -60,6 +62,15 @@ class TextEncoder:
             "cut": cut,
             "tokens": totals,
         }
+
+    def unlabelled(self, rows: Iterable[Row], out: Path) -> None:
+        """Write texts without labels beside the splits that `prepare` wrote into `out`, by the same tokenizer."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+        tokenizer.enable_truncation(self.limit())
+        encodings = tokenizer.encode_batch([row["text"] for row in rows])
+        ragged([encoding.ids for encoding in encodings], [OUTSIDE] * len(encodings)).write(out / UNLABELLED)
 
     def labels(self, splits: Mapping[str, list[Row]]) -> list[str]:
         """The classes of the train split, sorted, of two the event last; the outside label left out."""

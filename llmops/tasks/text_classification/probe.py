@@ -19,6 +19,7 @@ from llmops.engine.memory import PeakMemory, limit_mb
 from llmops.engine.probe import Planned, foresee, planned
 from llmops.engine.ragged import Ragged, first_rows
 from llmops.tasks.text_classification.classifier import Classifier
+from llmops.tasks.text_classification.few.unlabelled import foreseen_s
 from llmops.tasks.text_classification.problem import TextProblem
 
 VALID_SHARE = 0.1
@@ -47,7 +48,10 @@ def probe(learner: Classifier, source: Path | list[Row], seconds: float, room: R
     device = learner.device()
     with tempfile.TemporaryDirectory(prefix="llmops-probe-") as scratch, PeakMemory(device) as memory:
         place = Path(scratch)
-        bench = set_up(learner, source, place)
+        dataset = source if isinstance(source, Path) else encode(learner, source, place / "dataset")
+        unlabelled_s = foreseen_s(learner, dataset, place / "unlabelled", seconds / 4, room)
+        bench = set_up(learner, dataset)
+        bench.setup_s += unlabelled_s
         loop = Loop(bench.problem, learner.settings, learner.seed, place / "work", room)
         found = foresee(loop, lambda: plan_of(bench, loop, seconds / 4), place, seconds, room)
         learner.keep(bench.problem)
@@ -75,10 +79,9 @@ def plan_of(bench: Bench, loop: Loop, seconds: float) -> Planned:
     return replace(found, cells=[padded_cells(bench.lengths, batch) for batch in batches], rows=rows, tokens=rows)
 
 
-def set_up(learner: Classifier, source: Path | list[Row], place: Path) -> Bench:
-    """Encode if need be, build the network. A frozen encoder's vectors are computed for a sample, and reckoned up."""
+def set_up(learner: Classifier, dataset: Path) -> Bench:
+    """Build the network. A frozen encoder's vectors are computed for a sample, and reckoned up."""
     began = time.perf_counter()
-    dataset = source if isinstance(source, Path) else encode(learner, source, place / "dataset")
     seed_everything(learner.seed)
     learner.adopt(dataset)
     train, valid = (Ragged.read(dataset / f"{split}.safetensors") for split in ("train", "valid"))

@@ -19,6 +19,14 @@ class FewSection(Section):
     (docs/performance.md); try 1 with another encoder. `method: frozen` has no vectors to move, and does without."""
     temperature: float = Field(0.05, gt=0, le=10)
     """What cosines are divided by in both losses; small ones look at the nearest rows alone."""
+    unlabelled_epochs: int = Field(1, ge=0, le=100)
+    """Passes over the texts that `prepare.unlabelled` names, and the training texts with them, before the training: two
+    views of a text, each without some of its words, are drawn together and other texts pushed apart (Gao et al. 2021,
+    SimCSE; Yan et al. 2021, ConSERT; Zhang et al. 2021, CPFT). 0: without."""
+    unlabelled_rate: float = Field(2e-5, gt=0, le=1)
+    """Peak learning rate of these passes."""
+    unlabelled_rows: int = Field(20_000, ge=1)
+    """Of more texts without labels than these, so many are drawn."""
     refit: bool = True
     """After the training that is measured on validation rows, train once more, on these too: few rows are too dear to
     leave out. Probabilities and thresholds still come from the first model's answers, which never saw these rows."""
