@@ -38,7 +38,7 @@ class CompressStage:
     """See the module."""
 
     name = "compress"
-    version = 5
+    version = 6
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         need, section = sections["need"].plain(), _section(sections)

@@ -27,7 +27,7 @@ class DeployStage:
     """Takes bundle, dataset and model; gives the proof."""
 
     name = "deploy"
-    version = 5
+    version = 6
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         """The server's settings that count, and what computes. Where it listens in production changes nothing."""
