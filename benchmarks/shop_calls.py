@@ -123,7 +123,9 @@ LOOKUPS = (
     )),
 )  # fmt: skip
 
-CITIES = "Leeds York Bath Oxford Dover Exeter Truro Derby Lincoln Chester Durham Norwich Ipswich Luton Preston Hull".split()
+CITIES = (
+    "Leeds York Bath Oxford Dover Exeter Truro Derby Lincoln Chester Durham Norwich Ipswich Luton Preston Hull".split()
+)
 NEW_CITIES = "Bristol Reading Cardiff Glasgow Perth Dundee".split()
 PRODUCTS = (
     "blue lamp", "oak shelf", "tea pot", "desk chair", "wool rug", "red kettle", "bread knife", "bath mat", "wall clock",
@@ -134,7 +136,18 @@ COUNTRIES = "France Spain Italy Norway Sweden Poland Austria Belgium Portugal Gr
 NEW_COUNTRIES = "Germany Denmark Finland Iceland Croatia Cyprus".split()
 REASONS = "broken dirty scratched torn incomplete late".split()
 NEW_REASONS = "damaged bent wet".split()
-OPENERS = ("", "", "", "Hello, ", "Hi, ", "Good morning. ", "Excuse me, ", "Hey! ", "Quick question: ", "Sorry to bother you. ")
+OPENERS = (
+    "",
+    "",
+    "",
+    "Hello, ",
+    "Hi, ",
+    "Good morning. ",
+    "Excuse me, ",
+    "Hey! ",
+    "Quick question: ",
+    "Sorry to bother you. ",
+)
 NEW_OPENERS = ("", "Good evening. ", "Hello there. ", "One more thing: ")
 CLOSERS = ("", "", "", " Thanks.", " Thank you!", " Please be quick.", " Cheers")
 SMALL_TALK = {

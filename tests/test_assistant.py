@@ -1,4 +1,4 @@
-"""A chat that answers from the team's own entries: found, phrased by a generator, checked, sources named, or unknown."""
+"""A chat that answers from the team's entries: found, phrased by a generator, checked, sources named, or unknown."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ ROOT = Path(__file__).parent.parent
 CHAT = "/v1/chat/completions"
 ASKED = "where is my parcel, has the courier shipped it in a van"
 ENTRY = tiny_answering.entry("delivery")
+STRANGE = "money screen voucher shoe"
+"""Words of many topics: no entry fits."""
 UNKNOWN = "No idea. Ask our team."
 Say = Callable[[str], str]
 
@@ -49,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def bundle(world: World) -> Path:
-    opened = world.bundle(world.folder / "bundle", slope=10.0, intercept=-5.0, threshold=0.5)
+    opened = world.bundle(world.folder / "bundle", slope=10.0, intercept=-5.4, threshold=0.5)
     return changed(opened.folder, world.folder / "chatting", chat={"unknown": UNKNOWN})
 
 
@@ -142,7 +144,7 @@ def test_the_official_client_gets_the_entry_and_its_source(client: OpenAI) -> No
 
 
 def test_it_is_what_predict_says(client: OpenAI, port: int) -> None:
-    for question in (ASKED, "zebra"):
+    for question in (ASKED, STRANGE):
         plain = Caller(port)("POST", "/v1/predict", {"question": question})[1]
         said = client.chat.completions.create(model="any", messages=user(question))
         found = said.choices[0].message.model_extra["found"]  # type: ignore[index]
@@ -164,7 +166,7 @@ def test_a_stream_says_the_same(client: OpenAI) -> None:
 
 
 def test_it_says_that_it_does_not_know(client: OpenAI) -> None:
-    [choice] = client.chat.completions.create(model="any", messages=user("zebra giraffe")).choices
+    [choice] = client.chat.completions.create(model="any", messages=user(STRANGE)).choices
     assert (choice.message.content, choice.finish_reason, choice.message.annotations) == (UNKNOWN, "stop", [])
     withheld = choice.message.model_extra["found"]["withheld"]  # type: ignore[index]
     assert withheld["answer"] and withheld["why"].startswith("less sure (")
@@ -228,11 +230,11 @@ def test_a_follow_up_is_read_with_the_turn_before(bundle: Path, tmp_path: Path) 
     )
     assert gain > 0
     opened = Opened(changed(bundle, tmp_path / "strict", threshold=(single + both) / 2))
-    turns = [opened.codec.turn([*turns]) for turns in (pair[1:], pair, (ASKED, "zebra"), ("parcel " * 40, pair[1]))]
+    turns = [opened.codec.turn([*turns]) for turns in (pair[1:], pair, (ASKED, STRANGE), ("parcel " * 40, pair[1]))]
     alone, joined, strange, long = opened.answer(*turns)
     assert alone.answer.abstained and alone.asked.question == pair[1]
     assert joined.answer.answer == ENTRY and joined.asked.question == "\n".join(pair)
-    assert strange.answer.abstained and strange.asked.question == "zebra", "the turn before is not answered again"
+    assert strange.answer.abstained and strange.asked.question == STRANGE, "the turn before is not answered again"
     assert long.asked.question == pair[1], "what the encoder cannot read whole is not joined"
 
 
@@ -287,16 +289,15 @@ def test_the_description_of_the_chat_is_true(port: int) -> None:
 
 
 def test_answers_are_logged_and_corrected_as_those_of_predict(client: OpenAI, port: int, traffic: Path) -> None:
-    question = "zebra crossing elephant"
-    said = client.chat.completions.create(model="any", messages=user(question))
-    told = Caller(port)("POST", "/v1/feedback", {"id": said.id, "correction": "Zebras have the right of way."})
+    said = client.chat.completions.create(model="any", messages=user(STRANGE))
+    told = Caller(port)("POST", "/v1/feedback", {"id": said.id, "correction": "By voucher."})
     assert told[0] == 200
     standin.wait_until(lambda: [one for one in TrafficReader(traffic).judged() if one.id == said.id], 10)
     [judged] = [one for one in TrafficReader(traffic).judged() if one.id == said.id]
-    assert (judged.request, judged.abstained) == ({"question": question, "top": 3, "phrase": True}, True)
+    assert (judged.request, judged.abstained) == ({"question": STRANGE, "top": 3, "phrase": True}, True)
     row = Answering().harvested(AnsweringSection(), judged)
     assert row is not None
-    assert (row["text"], row["answer"]) == (question, "Zebras have the right of way.")
+    assert (row["text"], row["answer"]) == (STRANGE, "By voucher.")
 
 
 def ask(bundle: Path) -> tuple[Any, Any, str]:
@@ -305,7 +306,7 @@ def ask(bundle: Path) -> tuple[Any, Any, str]:
         call = Caller(port)
         status, chat = call("POST", CHAT, {"messages": user(ASKED)})
         assert status == 200, chat
-        assert call("POST", CHAT, {"messages": user("zebra giraffe")})[1]["choices"][0]["message"]["content"] == UNKNOWN
+        assert call("POST", CHAT, {"messages": user(STRANGE)})[1]["choices"][0]["message"]["content"] == UNKNOWN
         plain = call("POST", "/v1/predict", {"question": ASKED})[1]
         return chat["choices"][0]["message"], plain, call.raw("GET", "/metrics")[2].decode()
 
@@ -386,7 +387,7 @@ def test_a_wording_says_what_the_entry_or_the_question_says(name: str) -> None:
 def test_k_precision_is_a_share_of_the_longer_words() -> None:
     found = check("Parcels arrive by van in the afternoon", "The parcel arrives in the morning.", "when?", 0.6)
     assert found.precision == pytest.approx(2 / 3, abs=1e-6)  # parcels and arrive, not afternoon
-    assert check("包裹今天到", "包裹明天到", "?", 0.5).precision == pytest.approx(1 / 4)
+    assert check("包裹今天到", "包裹明天到", "?", 0.5).precision == pytest.approx(2 / 4), "pairs of characters"
     assert facts("1,000.50 and 1.000,5, then 007 and 24.12.2026") == {"1000.5", "7", "24", "12", "2026"}
 
 
@@ -436,14 +437,13 @@ def test_the_loop_judges_the_generator(tmp_path: Path) -> None:
     config = tiny_answering.project(tmp_path)
     config.write_text(config.read_text().replace("accept: {", "accept: {faithfulness: {at_least: 0.7}, "))
     with generator(true) as url:
-        said = llmops("run", config, "--set", f"task.phrase={{url: '{url}', model: m}}")
-    report = max((tmp_path / "runs").rglob("report.html")).read_text()
-    assert said.returncode == 0 and "faithfulness" in report
+        llmops("run", config, "--set", f"task.phrase={{url: '{url}', model: m}}")
+    assert "faithfulness" in next((tmp_path / "runs").rglob("deploy/report.md")).read_text()
     with generator(lambda entry: "Gladly, whatever pleases everybody there!") as url:
         said = llmops("run", config, "--set", f"task.phrase={{url: '{url}', model: m}}", code=6)
-    assert "faithfulness is" in said.stderr
-    steps = {line.split()[0]: line.split()[1] for line in said.stdout.splitlines() if line.strip()}
-    assert (steps["prepare"], steps["train"]) == ("done", "done"), "another generator trains nothing again"
+    assert "faithfulness is" in said
+    trained = {path.stat().st_ino for path in (tmp_path / "runs" / "tiny_answering").glob("2*/train/done.json")}
+    assert len(trained) == 1, "another generator trains nothing again"
 
 
 def test_how_answers_are_said_decides_no_training() -> None:

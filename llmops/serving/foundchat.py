@@ -99,10 +99,9 @@ class _Message:
     ) -> None:
         self.shape, self.question = shape, question
         ends = codec.ends(reply.words)
-        cut = question.limit is not None and len(ends) > question.limit
-        self.finish = "length" if cut else "stop"
-        self.words = reply.words[: ends[question.limit - 1]] if cut and question.limit else reply.words
-        written = question.limit if cut and question.limit else len(ends)
+        written = min(len(ends), question.limit or len(ends))
+        cut = written < len(ends)
+        self.words, self.finish = (reply.words[: ends[written - 1]], "length") if cut else (reply.words, "stop")
         self.counts = usage(len(codec.ends(reply.asked.text)), written)
         cited = [_cited(one) for one in reply.sources if one.end <= len(self.words)]
         self.beside = {"annotations": cited, "found": found}
