@@ -4,8 +4,8 @@
 
 All is done by the commands that a user types, in a folder of its own. `run` trains a network of the shipped chat's size
 (configs/chat.yaml) on the given file and on chats that shop_calls.py makes; `serve` is asked held-out questions of our
-own, each with three to five tools, by OpenAI's client. Two ways of asking: freely (tool_choice auto), and with
-small talk, in which nothing may be called. Told are the share of questions with a parsable call of the right name,
+own, each with two to four tools and `tool_choice: auto`, by OpenAI's client; and small talk, where nothing is to be
+called. Told are the share of questions with a parsable call of the right name,
 those with the right arguments too, and those of small talk without a call. One JSON line last. --quick runs all of it
 with a tiny model on few rows: its figures mean nothing.
 """
@@ -26,6 +26,7 @@ from typing import Any
 from openai import APIConnectionError, OpenAI
 
 from benchmarks import shop_calls
+from benchmarks.shop_words import LOOKUPS
 
 WANTED = 0.9
 """Share of held-out questions with a parsable call of the right name."""
@@ -45,7 +46,7 @@ train:
   width: {width}
   layers: {layers}
   heads: 4
-  dropout: 0.1
+  dropout: 0.2
   epochs: {epochs}
   batch_size: 8
   learning_rate: 1.5e-3
@@ -122,7 +123,7 @@ def asked(client: OpenAI) -> dict[str, Any]:
 def talk() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Small talk of other words than the training's."""
     for words in ("Hello", "Good evening!", "Thank you!", "Who am I talking to?", "Tell me another joke."):
-        yield words, [lookup.tool() for lookup in shop_calls.LOOKUPS[:4]]
+        yield words, [lookup.tool() for lookup in LOOKUPS[:4]]
 
 
 def answer(client: OpenAI, words: str, tools: list[dict[str, Any]]) -> Any:

@@ -1,14 +1,10 @@
-"""A chat that answers from the team's entries: found, phrased by a generator, checked, sources named, or unknown."""
+"""A chat that answers from the team's own entries: asked by OpenAI's client, followed up, refused, logged."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +15,19 @@ from openai import OpenAI
 from llmops.core.protocols import Conversing
 from llmops.project import open_project
 from llmops.records.trafficreader import TrafficReader
-from llmops.stages.need.stage import NeedStage
 from llmops.tasks.answering import Answering
 from llmops.tasks.answering.chatting import followed
 from llmops.tasks.answering.config import AnsweringSection
-from llmops.tasks.answering.faithful import check, facts
 from llmops.tasks.answering.messages import AnsweringRequest, AnsweringResponse
 from llmops.tasks.withheld import Withheld
 from tests import standin, tiny_answering
 from tests.interface import Interface
-from tests.rooms import FakeRoom
 from tests.standin import Caller
-from tests.standin_writer import SAYING, Parrot, served
-from tests.test_answering import Opened, PlainServer, World
+from tests.test_answering import Opened, World
 from tests.test_loop import LLMOPS, llmops
+from tests.tiny_assistant import ASKED, CHAT, ENTRY, STRANGE, UNKNOWN, changed, make, user
 
 ROOT = Path(__file__).parent.parent
-CHAT = "/v1/chat/completions"
-ASKED = "where is my parcel, has the courier shipped it in a van"
-ENTRY = tiny_answering.entry("delivery")
-STRANGE = "money screen voucher shoe"
-"""Words of many topics: no entry fits."""
-UNKNOWN = "No idea. Ask our team."
-Say = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def bundle(world: World) -> Path:
-    opened = world.bundle(world.folder / "bundle", slope=10.0, intercept=-5.4, threshold=0.5)
-    return changed(opened.folder, world.folder / "chatting", chat={"unknown": UNKNOWN})
+    return make(world)
 
 
 @pytest.fixture(scope="module")
@@ -70,58 +55,6 @@ def port(bundle: Path, traffic: Path) -> Iterator[int]:
 def client(port: int) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
         yield client
-
-
-def changed(bundle: Path, folder: Path, **settings: Any) -> Path:
-    """A copy of a bundle with other settings."""
-    shutil.copytree(bundle, folder)
-    manifest = json.loads((folder / "bundle.json").read_text())
-    manifest["settings"] |= settings
-    (folder / "bundle.json").write_text(json.dumps(manifest))
-    return folder
-
-
-def user(*turns: str) -> list[Any]:
-    """The messages of a chat in which every turn of the user's was answered somehow."""
-    messages = [
-        {"role": role, "content": text} for turn in turns for role, text in (("user", turn), ("assistant", "-"))
-    ]
-    return messages[:-1]
-
-
-@contextmanager
-def generator(say: Say) -> Iterator[str]:
-    """An OpenAI-compatible address that makes of an entry what `say` does."""
-
-    class Generator(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            entry = body["messages"][-1]["content"].removeprefix("Entry:\n").partition("\n\nQuestion:\n")[0]
-            data = json.dumps({"choices": [{"message": {"content": say(entry)}}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Generator)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def true(entry: str) -> str:
-    return f"Good to know: {entry}"
-
-
-def false(entry: str) -> str:
-    return f"{entry} It takes 14 days."
 
 
 def test_the_official_client_gets_the_entry_and_its_source(client: OpenAI) -> None:
@@ -298,152 +231,6 @@ def test_answers_are_logged_and_corrected_as_those_of_predict(client: OpenAI, po
     row = Answering().harvested(AnsweringSection(), judged)
     assert row is not None
     assert (row["text"], row["answer"]) == (STRANGE, "By voucher.")
-
-
-def ask(bundle: Path) -> tuple[Any, Any, str]:
-    """A chat's message, predict's answer to the same, and the metrics of a server."""
-    with standin.serve_bundle(bundle) as (_, port):
-        call = Caller(port)
-        status, chat = call("POST", CHAT, {"messages": user(ASKED)})
-        assert status == 200, chat
-        assert call("POST", CHAT, {"messages": user(STRANGE)})[1]["choices"][0]["message"]["content"] == UNKNOWN
-        plain = call("POST", "/v1/predict", {"question": ASKED})[1]
-        return chat["choices"][0]["message"], plain, call.raw("GET", "/metrics")[2].decode()
-
-
-def phrasing(bundle: Path, folder: Path, url: str, **settings: Any) -> Path:
-    return changed(bundle, folder, phrase={"url": url, "model": "m", **settings})
-
-
-def test_a_generator_phrases_the_answer(bundle: Path, tmp_path: Path) -> None:
-    with generator(true) as url:
-        message, plain, metrics = ask(phrasing(bundle, tmp_path / "bundle", url))
-    assert message["content"] == f"Good to know: {ENTRY}\n\nSource: delivery"
-    assert (plain["phrased"], plain["answer"]) == (true(ENTRY), ENTRY)
-    assert plain["checked"]["faithful"] and plain["checked"]["why"] is None
-    assert 'llmops_wordings_total{result="given"} 2.0' in metrics
-
-
-def test_a_false_number_is_caught(bundle: Path, tmp_path: Path) -> None:
-    with generator(false) as url:
-        message, plain, metrics = ask(phrasing(bundle, tmp_path / "bundle", url))
-        loose, unguarded, _ = ask(phrasing(bundle, tmp_path / "loose", url, guard=False))
-    assert message["content"] == f"{ENTRY}\n\nSource: delivery", "the entry's own words"
-    assert plain["phrased"] is None
-    assert plain["checked"]["words"] == false(ENTRY)
-    assert plain["checked"]["why"] == "it says 14, and neither the entry nor the question does"
-    assert 'llmops_wordings_total{result="refused"} 2.0' in metrics
-    assert loose["content"].startswith(false(ENTRY)) and not unguarded["checked"]["faithful"]
-
-
-def test_without_its_generator_the_entry_is_the_answer(bundle: Path, tmp_path: Path) -> None:
-    with generator(true) as url:
-        pass  # it has stopped
-    message, plain, metrics = ask(phrasing(bundle, tmp_path / "bundle", url))
-    assert message["content"] == f"{ENTRY}\n\nSource: delivery"
-    assert plain["phrased"] is plain["checked"] is None
-    assert 'llmops_wordings_total{result="missing"} 2.0' in metrics
-
-
-def test_a_chat_server_of_ours_is_the_generator(bundle: Path, tmp_path: Path) -> None:
-    with served(tmp_path, Parrot(slots=2, context=4000)) as chat:
-        folder = phrasing(bundle, tmp_path / "bundle", f"http://127.0.0.1:{chat.port}/v1", max_tokens=60)
-        message, plain, _ = ask(folder)
-    assert SAYING.startswith(plain["checked"]["words"][:20]) or plain["checked"]["words"] in SAYING, plain["checked"]
-    assert not plain["checked"]["faithful"], "a parrot's words are not the entry's"
-    assert message["content"].startswith(ENTRY)
-
-
-HELP = (
-    "Standard delivery costs 4.90 euros. From an order of 1,000 euros it is free and takes two to three working days. "
-    "We deliver on Mondays from 3 October. Write to help@shop.example or read https://shop.example/terms."
-)
-WORDINGS: dict[str, tuple[str, str | None]] = {
-    "its words": (HELP, None),
-    "friendlier": ("Delivery costs you 4,90 euros; orders from 1.000 euros are delivered free.", None),
-    "digits for words": ("Standard delivery takes 2-3 working days.", None),
-    "German numerals": ("Delivery: zwei euros? No, delivery is free from 1000 euros.", None),
-    "a number of the question": ("An order of 75 euros costs 4.90 euros delivery.", None),
-    "another amount": ("Standard delivery costs 4.95 euros.", "it says 4.95,"),
-    "another numeral": ("Standard delivery takes four working days.", "it says 4,"),
-    "another day": ("We deliver on Tuesdays.", "it says tuesday,"),
-    "another month": ("We deliver from 3 November.", "it says november,"),
-    "another date": ("We deliver from 3.10.2027.", "it says 10, 2027,"),
-    "another address": ("Write to me@shop.example for delivery.", "it says me@shop.example,"),
-    "another page": ("Read https://shop.example/prices for delivery costs.", "it says https://shop.example/prices,"),
-    "other words": ("Our friendly drivers gladly bring everything upstairs, whenever that suits.", "less than 0.60"),
-    "nothing": ("Yes.", "no word that could be checked"),
-}
-
-
-@pytest.mark.parametrize("name", WORDINGS)
-def test_a_wording_says_what_the_entry_or_the_question_says(name: str) -> None:
-    wording, why = WORDINGS[name]
-    found = check(wording, HELP, "what does delivery cost for an order of 75 euros", 0.6)
-    assert found.faithful == (why is None), found
-    assert why is None or why in str(found.why)
-
-
-def test_k_precision_is_a_share_of_the_longer_words() -> None:
-    found = check("Parcels arrive by van in the afternoon", "The parcel arrives in the morning.", "when?", 0.6)
-    assert found.precision == pytest.approx(2 / 3, abs=1e-6)  # parcels and arrive, not afternoon
-    assert check("包裹今天到", "包裹明天到", "?", 0.5).precision == pytest.approx(2 / 4), "pairs of characters"
-    assert facts("1,000.50 and 1.000,5, then 007 and 24.12.2026") == {"1000.5", "7", "24", "12", "2026"}
-
-
-def prove(world: World, bundle: Path, url: str | None, tmp_path: Path) -> Any:
-    section = world.section.model_copy(update={})
-    folder = bundle
-    if url is not None:
-        told: Mapping[str, Any] = {"url": url, "model": "m"}
-        section = AnsweringSection.model_validate({**world.section.plain(), "phrase": told})
-        folder = changed(bundle, tmp_path / "bundle", phrase=told)
-    server = PlainServer(Opened(folder))
-    return Answering().prove(section, world.dataset, folder, server, world.learner, FakeRoom(tmp_path / "room"))
-
-
-def test_a_proof_measures_faithfulness(world: World, bundle: Path, tmp_path: Path) -> None:
-    turns = itertools.count()
-    with generator(lambda entry: true(entry) if next(turns) % 2 else "It takes 14 days.") as url:
-        proof = prove(world, bundle, url, tmp_path)
-    numbers = proof.numbers
-    answered = sum(not line["abstained"] for line in proof.lines)
-    assert (numbers["wordings"], numbers["wordings_missing"], next(turns)) == (answered, 0, answered)
-    assert numbers["unfaithful_share"] == pytest.approx(-(-answered // 2) / answered)
-    assert numbers["unfaithful_share_low"] < numbers["unfaithful_share"] < numbers["unfaithful_share_high"]
-    assert 0.3 < numbers["faithfulness"] < 0.6
-    [table] = [table for table in proof.tables if "fail the check" in table.title]
-    assert table.rows[0] == ["It takes 14 days.", "it says 14, and neither the entry nor the question does"]
-
-
-def test_a_proof_says_when_no_generator_answers(world: World, bundle: Path, tmp_path: Path) -> None:
-    with generator(true) as url:
-        pass  # it has stopped
-    proof = prove(world, bundle, url, tmp_path)
-    assert (proof.numbers["faithfulness"], proof.numbers["wordings"]) == (None, 0)
-    assert any(f"no wording came from the generator at {url}" in line for line in proof.warnings)
-    assert "faithfulness" not in prove(world, bundle, None, tmp_path).numbers
-
-
-def test_a_gate_on_faithfulness_needs_a_generator(tmp_path: Path) -> None:
-    config = tiny_answering.project(tmp_path)
-    config.write_text(config.read_text().replace("accept: {", "accept: {faithfulness: {at_least: 0.5}, "))
-    project = open_project(config)
-    [mistake] = NeedStage().check(project.sections, project.task, project.places)
-    assert mistake.where == "need.accept.faithfulness"
-
-
-def test_the_loop_judges_the_generator(tmp_path: Path) -> None:
-    config = tiny_answering.project(tmp_path)
-    config.write_text(config.read_text().replace("accept: {", "accept: {faithfulness: {at_least: 0.7}, "))
-    with generator(true) as url:
-        llmops("run", config, "--set", f"task.phrase={{url: '{url}', model: m}}")
-    assert "faithfulness" in next((tmp_path / "runs").rglob("deploy/report.md")).read_text()
-    with generator(lambda entry: "Gladly, whatever pleases everybody there!") as url:
-        said = llmops("run", config, "--set", f"task.phrase={{url: '{url}', model: m}}", code=6)
-    assert "faithfulness is" in said
-    trained = {path.stat().st_ino for path in (tmp_path / "runs" / "tiny_answering").glob("2*/train/done.json")}
-    assert len(trained) == 1, "another generator trains nothing again"
 
 
 def test_how_answers_are_said_decides_no_training() -> None:

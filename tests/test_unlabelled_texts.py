@@ -32,7 +32,7 @@ from llmops.tasks.text_classification.few.config import FewSection
 from llmops.tasks.text_classification.few.unlabelled import foreseen_s
 from llmops.tasks.text_classification.learner import TextClassifier
 from tests.cases_data import csv_text
-from tests.rooms import FakeRoom, places_in
+from tests.rooms import FakeProgress, FakeRoom, places_in
 from tests.test_feedback import Shop
 from tests.test_few_rows import report as told
 from tests.test_loop import llmops, states
@@ -262,14 +262,42 @@ def test_a_second_training_without_texts_starts_from_the_pretrained_encoder(tmp_
     assert learner.start is None
 
 
-def test_a_kill_while_the_texts_are_read_changes_no_bit(tmp_path: Path, bert: Path) -> None:
+class Halting(FakeRoom):
+    """A room in which the third look at a progress bar ends the process, as it were."""
+
+    def progress(self, what: str, total: float | None = None) -> FakeProgress:
+        class Bar(FakeProgress):
+            def update(self, done: float, note: str = "") -> None:
+                super().update(done, note)
+                if len(self.updates) == 3:
+                    raise KeyboardInterrupt
+
+        return Bar(what, total)
+
+
+def test_reading_carries_on_where_it_was_halted(tmp_path: Path, bert: Path) -> None:
+    train = few(bert, unlabelled_epochs=5, refit=False).model_copy(update={"checkpoint_every_s": 0.0})
+    data, whole, halted = data_set(tmp_path, train), TextClassifier(TASK, train, 1), TextClassifier(TASK, train, 1)
+    whole.train(data, tmp_path / "whole", FakeRoom(tmp_path / "a"))
+    with pytest.raises(KeyboardInterrupt):
+        halted.train(data, tmp_path / "halted", Halting(tmp_path / "b"))
+    assert halted.start is None, "it was halted while it read"
+    again, room = TextClassifier(TASK, train, 1), FakeRoom(tmp_path / "c")
+    again.train(data, tmp_path / "halted", room)
+    assert room.said[0].startswith("reading 150 texts") and room.said[1].startswith("carrying on with epoch")
+    assert np.array_equal(again.predict(data, "test"), whole.predict(data, "test"))
+    assert apart(again.trained(), whole.trained()) == 0.0
+
+
+@pytest.mark.prove
+def test_kills_while_the_texts_are_read_change_no_bit(tmp_path: Path, bert: Path) -> None:
     block = {"unlabelled_epochs": 100, "unlabelled_rate": 1e-3, "refit": False}
     changes = {"model": str(bert), "epochs": 2, "few": block, "checkpoint_every_s": 0.02, "precision": "float32"}
     data = data_set(tmp_path, settings(**changes), 1000)
     _, wanted, _ = driven(tmp_path / "whole", 0, changes, data)
-    killed, found, said = driven(tmp_path / "killed", 3, changes, data)
-    assert killed == 3, "the training was over before it was killed so often: make it longer"
-    assert said[0].startswith("reading 1,000 texts") and said[1].startswith("carrying on with epoch")
+    killed, found, said = driven(tmp_path / "killed", 5, changes, data)
+    assert killed == 5, "the training was over before it was killed so often: make it longer"
+    assert said[1].startswith("carrying on with epoch")
     assert found == wanted
 
 
@@ -278,8 +306,11 @@ def test_the_forecast_counts_the_texts(tmp_path: Path, bert: Path) -> None:
     with_them, without = data_set(tmp_path / "a", few(bert)), data_set(tmp_path / "b", few(bert), 0)
     assert foreseen_s(learner, with_them, tmp_path / "w", 0.1, FakeRoom(tmp_path)) > 0
     assert foreseen_s(learner, without, tmp_path / "v", 0.1, FakeRoom(tmp_path)) == 0.0
-    found = learner.probe(with_them, 0.2, FakeRoom(tmp_path))
-    assert found["train_s"] > 0 and learner.start is None, "a forecast leaves nothing behind for the training"
+    for data, tried in ((with_them, 2), (without, 1)):
+        room = FakeRoom(tmp_path)
+        learner.probe(data, 0.2, room)
+        assert [bar.what for bar in room.bars].count("probing") == tried
+    assert learner.start is None, "a forecast leaves nothing behind for the training"
 
 
 def test_need_foresees_with_the_texts(tmp_path: Path, bert: Path) -> None:
