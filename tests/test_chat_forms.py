@@ -239,6 +239,25 @@ def test_a_schema_that_grows_too_complex_ends_its_answer_in_words_and_nobody_els
     assert client.chat.completions.create(model="m", messages=ASK, max_tokens=3).usage
 
 
+@pytest.mark.parametrize(("form", "good", "bad"), [
+    ("date", ["2024-02-29", "2000-02-29", "0001-01-31"], ["2023-02-29", "1900-02-29", "0000-01-01", "2023-04-31"]),
+    ("time", ["23:59:59Z", "10:00:00.25+05:30"], ["10:00:60Z", "24:00:00Z", "10:00:00", "10:00:00+24:00"]),
+    ("date-time", ["2024-02-29T10:00:00Z"], ["2023-02-29T10:00:00Z", "2024-02-29"]),
+])  # fmt: skip
+def test_impossible_dates_are_not_written(form: str, good: list[str], bad: list[str]) -> None:
+    codec: Any = Bare(train_characters([string.printable]), "<|end|>")
+    plain = closed(day={"type": "array", "items": {"anyOf": [{"type": "string", "format": form}]}, "maxItems": 1})
+    forms = Forms(codec)
+    for text in (*good, *bad):
+        [held] = forms.make(Wanted(plain, strict=True), 1)
+        fitting = True
+        for token in codec.letters(json.dumps({"day": [text]})):
+            fitting = fitting and held.fits(token)
+            if fitting:
+                held.take(token)
+        assert fitting == (text in good), text
+
+
 def test_schemas_within_schemas_are_counted() -> None:
     deep: dict[str, Any] = {"type": "null"}
     for _ in range(70):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmops.serving.dates import with_patterns
+
 AUTO, REQUIRED = "auto", "required"
 WRITTEN: Mapping[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON is written in one form only, that of training rows (Python's own): where any white space may stand, a model that
@@ -84,7 +86,7 @@ def _words(opening: str, added: Mapping[str, int], marks: Sequence[str], several
 
 
 def _json(schema: Mapping[str, Any], strict: bool) -> str:
-    return "%json " + json.dumps({**schema, "x-guidance": {**WRITTEN, "lenient": not strict}})
+    return "%json " + json.dumps({**with_patterns(schema), "x-guidance": {**WRITTEN, "lenient": not strict}})
 
 
 def _lines(*lines: str) -> str:
