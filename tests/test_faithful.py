@@ -105,6 +105,11 @@ WORDINGS: dict[str, tuple[str, str | None]] = {
     "another address": ("Write to me@shop.example for delivery.", "it says me@shop.example,"),
     "another page": ("Read https://shop.example/prices for delivery costs.", "it says https://shop.example/prices,"),
     "other words": ("Our friendly drivers gladly bring everything upstairs, whenever that suits.", "less than 0.60"),
+    "a strange sentence behind the entry": (
+        f"{HELP} Our drivers gladly carry everything upstairs.",
+        "of a sentence's words",
+    ),
+    "a short courtesy": (f"{HELP} Happy to help!", None),
     "nothing": ("Yes.", "no word that could be checked"),
 }
 

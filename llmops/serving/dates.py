@@ -1,5 +1,8 @@
-"""Dates and times of a schema as patterns that allow no impossible ones; the library's own know months, but no leap
-years, and allow the year 0000 and second 60 at any minute, which readers of dates refuse."""
+"""Dates and times of a schema as patterns that allow no impossible ones.
+
+The library's own know how long months are, but no leap years; they allow the year 0000, and second 60 at any minute.
+Readers of dates refuse these.
+"""
 
 from __future__ import annotations
 

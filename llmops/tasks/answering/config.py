@@ -30,9 +30,9 @@ class PhraseSection(Section):
     """After so many seconds the entry is given as it stands, without a wording."""
     guard: bool = True
     """Whether a wording that fails the check of faithfulness is kept back, and the entry given as it stands."""
-    supported: float = Field(0.6, ge=0, le=1)
-    """Share of a wording's longer words that must stand in the entry or the question; every number, date and address
-    must in any case (see tasks/answering/faithful.py)."""
+    supported: float = Field(0.5, ge=0, le=1)
+    """Share of the longer words of a wording, and of each sentence with four of them, that must stand in the entry or
+    the question; every number, date and address must in any case (see tasks/answering/faithful.py)."""
 
 
 class ChatSection(Section):

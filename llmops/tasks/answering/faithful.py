@@ -6,7 +6,9 @@
 2. Words. K-precision (Adlakha et al. 2023, "Evaluating Correctness and Faithfulness of Instruction-Following Models for
    Question Answering"): the share of the wording's words that stand in the knowledge it was given. Ours counts words of
    four letters or more, so that articles and auxiliary verbs don't decide, and takes words that begin alike for one, so
-   that inflection doesn't either. Where a script puts no space between words, pairs of characters are words.
+   that inflection doesn't either. The share must be large enough in the whole wording and in each of its sentences that
+   has four such words, so that a strange sentence cannot hide behind a copied entry. Where a script puts no space
+   between words, pairs of characters are words.
 
 What it cannot see: a "not" that was dropped or added, facts whose parts were put together in another way, and a word
 that happens to begin like one of the entry's.
@@ -27,6 +29,9 @@ LONG = 4
 """Letters of a word that counts."""
 ENDING = 3
 """Letters by which the ends of two words that are one may differ."""
+FEWEST = 4
+"""Words that count in a sentence that is judged alone."""
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
 GROUPED = re.compile(r"(?P<whole>[1-9]\d{0,2}(?P<mark>[.,])\d{3}(?:(?P=mark)\d{3})*)(?:[.,](?P<decimals>\d{1,2}))?")
 PLAIN = re.compile(r"(?P<whole>\d+)(?:[.,](?P<decimals>\d+))?")
@@ -76,16 +81,27 @@ def check(wording: str, entry: str, question: str, least: float) -> Checked:
         why = f"it says {', '.join(strange)}, and neither the entry nor the question does"
     elif share is None:
         why = "it has no word that could be checked"
-    elif share < least:
-        why = f"{share:.2f} of its words stand in the entry or the question, less than {least:.2f}"
+    elif (weakest := min(share, *_shares(wording, known))) < least:
+        part = "its" if weakest == share else "a sentence's"
+        why = f"{weakest:.2f} of {part} words stand in the entry or the question, less than {least:.2f}"
     return Checked(words=wording, precision=round(share or 0.0, 6), faithful=why is None, why=why)
 
 
 def precision(wording: str, known: str) -> float | None:
     """Share of the wording's longer words that stand in `known`; None when it has none."""
-    counted = [word for word in words(wording) if counts(word)]
+    counted = _counted(wording)
     stems = {word[:size] for word in words(known) for size in range(1, len(word) + 1)}
     return sum(_stem(word) in stems for word in counted) / len(counted) if counted else None
+
+
+def _shares(wording: str, known: str) -> list[float]:
+    """The same of each sentence that has enough words to be judged alone; 1 where none has."""
+    long = [one for one in SENTENCE_END.split(wording) if len(_counted(one)) >= FEWEST]
+    return [precision(one, known) or 0.0 for one in long] or [1.0]
+
+
+def _counted(wording: str) -> list[str]:
+    return [word for word in words(wording) if counts(word)]
 
 
 def counts(word: str) -> bool:
