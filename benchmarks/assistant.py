@@ -2,8 +2,8 @@
 
     python benchmarks/assistant.py [BUNDLE]
 
-Without a bundle: faithful wordings that are kept (entries after a greeting, 16 paraphrases written for this), and
-unfaithful ones that pass: another entry's words, an entry with one number changed, an entry with a false sentence added.
+Without a bundle: faithful wordings that are kept (entries after a greeting, 16 paraphrases made for this), and wrong
+ones that pass: another entry's words, an entry with one number changed, an entry with a false sentence added.
 With the bundle of configs/assistant.yaml (registry/assistant/versions/N/bundle): 20 questions about other things, alone
 and each after 20 held-out questions, and how many are answered although nothing fits.
 """

@@ -5,8 +5,8 @@
 All is done by the commands that a user types, in a folder of its own. `run` trains a small network on data/chat, which
 holds no JSON; `serve` is asked by OpenAI's client for 500 sampled answers at temperature 1, each held to one of ten
 schemas with `strict`; jsonschema, formats included, is the judge. The costs are tokens a second of eight streams at
-once, written freely, held to a schema, and with tools offered, in turn on one server; ratios are taken within a round,
-medians are told; and the microseconds that it takes to know which tokens may come next, for this model's vocabulary and
+once: written freely, held to a schema, with tools offered, and with the tools merely told in the system's words, in
+turn on one server; ratios are taken within a round, medians are told; and the microseconds that it takes to know which tokens may come next, for this model's vocabulary and
 for one of 50,000 tokens. One JSON line last. --quick asks for 50 answers of a tiny model.
 """
 
@@ -31,6 +31,7 @@ from openai import APIConnectionError, OpenAI
 from llmops.serving.forms import Forms
 from llmops.serving.grammar import Wanted
 from llmops.tasks.text_generation.codec import GenerationCodec
+from llmops.tasks.text_generation.toolwords import tools_words
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "chat"
 CONFIG = """\
@@ -178,16 +179,18 @@ def meets(answer: str, judge: Any) -> bool:
 def speeds(client: OpenAI, rounds: int) -> dict[str, list[float]]:
     """Tokens a second of eight answers at once, in each way of writing, in each round."""
     form = {"type": "json_schema", "json_schema": {"name": "long", "schema": LONG, "strict": True}}
+    asked = {"role": "user", "content": QUESTIONS[0]}
+    told = {"role": "system", "content": tools_words(TOOLS)}
+    ban: Any = {"1": -100}
+    """The end token: a call or an answer would end too early."""
     ways: dict[str, dict[str, Any]] = {
-        "free": {"extra_body": {"ignore_eos": True}}, "held": {"response_format": form},
-        "tools": {"tools": TOOLS, "tool_choice": "auto", "logit_bias": {"1": -100}},
+        "free": {"messages": [asked], "logit_bias": ban}, "held": {"messages": [asked], "response_format": form},
+        "told": {"messages": [told, asked], "logit_bias": ban},
+        "tools": {"messages": [asked], "tools": TOOLS, "logit_bias": ban},
     }  # fmt: skip
 
     def write(more: dict[str, Any]) -> int:
-        messages: Any = [{"role": "user", "content": QUESTIONS[0]}]
-        said = client.chat.completions.create(
-            model="m", messages=messages, temperature=1, seed=1, max_tokens=WRITTEN, n=8, **more
-        )
+        said = client.chat.completions.create(model="m", temperature=1, seed=1, max_tokens=WRITTEN, n=8, **more)
         assert said.usage is not None
         return said.usage.completion_tokens
 
@@ -253,14 +256,14 @@ def main() -> None:
             found = valid(client, ANSWERS // 10 if given.quick else ANSWERS)
             speed = speeds(client, 2 if given.quick else ROUNDS)
 
-    def ratio(way: str) -> float:
-        return round(statistics.median(a / b for a, b in zip(speed[way], speed["free"], strict=True)), 3)
+    def ratio(way: str, other: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(speed[way], speed[other], strict=True)), 3)
 
     many = Many(50_000)
     result = {
         **found, "holds": found["valid"] == found["asked"],
         "tokens_per_s": {way: round(statistics.median(each), 1) for way, each in speed.items()},
-        "held_over_free": ratio("held"), "tools_over_free": ratio("tools"),
+        "held_over_free": ratio("held", "free"), "tools_over_told": ratio("tools", "told"),
         "mask_us": {str(codec.vocabulary): mask_us(codec), str(many.vocabulary): mask_us(many)},
     }  # fmt: skip
     say(json.dumps(result))
