@@ -6,8 +6,9 @@ All is done by the commands that a user types, in a folder of its own. `run` tra
 holds no JSON; `serve` is asked by OpenAI's client for 500 sampled answers at temperature 1, each held to one of ten
 schemas with `strict`; jsonschema, formats included, is the judge. The costs are tokens a second of eight streams at
 once: written freely, held to a schema, with tools offered, and with the tools merely told in the system's words, in
-turn on one server; ratios are taken within a round, medians are told; and the microseconds that it takes to know which tokens may come next, for this model's vocabulary and
-for one of 50,000 tokens. One JSON line last. --quick asks for 50 answers of a tiny model.
+turn on one server; ratios are taken within a round, medians are told; and the microseconds that it takes to know which
+tokens may come next, for this model's vocabulary and for a large one of made-up words. One JSON line last. --quick asks
+a tiny model for 100 answers.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import string
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jsonschema
@@ -34,7 +35,7 @@ from llmops.tasks.text_generation.pieces import Pieces
 from llmops.tasks.text_generation.tokenizer import train_bpe, train_characters
 from tests import standin
 from tests.standin import Caller
-from tests.standin_writer import Running, answering, make_bundle
+from tests.standin_writer import Parrot, Running, answering, make_bundle, served
 
 ASK = [{"role": "user", "content": "Tell me about the parcel."}]
 CHAT = "/v1/chat/completions"
@@ -473,3 +474,22 @@ def test_a_banned_token_does_not_come(client: OpenAI) -> None:
     letters = {chr(code) for code in range(0x21, 0x7F)}
     assert usual & letters
     assert not kept & {"!", '"', "#", "$", "0", "A", "a"}
+
+
+def test_a_mistake_in_one_answer_ends_all_of_the_request(tmp_path: Path) -> None:
+    """One of three answers breaks off; the slots of the others are free again."""
+    stepper = Parrot(slots=3, context=50_000, pause_s=0.001)
+    with served(tmp_path, stepper) as server:
+        body = {"messages": ASK, "n": 3, "stream": True, "max_tokens": 40_000, "ignore_eos": True}
+        scheduler = server.service.desk.scheduler
+        caller = Caller(server.port)
+        caller.connection.request("POST", CHAT, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        response = caller.connection.getresponse()
+        response.read(300)
+        standin.wait_until(lambda: scheduler.active() == 3, 10)
+        struck = scheduler._running[1].stream
+        scheduler._loop.call_soon_threadsafe(struck.deliver, ArithmeticError("the model broke"))
+        said = response.read()
+        assert b"the server made a mistake" in said
+        standin.wait_until(lambda: scheduler.active() == 0, 10)
+        caller.connection.close()

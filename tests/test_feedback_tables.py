@@ -69,7 +69,7 @@ class StandIn:
 
     def __init__(self, numbers: bool) -> None:
         self.numbers, self.codec = numbers, self
-        self.manifest = SimpleNamespace(cleaning=CleanStep().plain())
+        self.manifest = SimpleNamespace(cleaning=CleanStep().plain(), lineage={})
 
     def request(self, row: Row) -> Row:
         return row

@@ -187,7 +187,7 @@ def test_a_comma_within_a_name_is_left_alone_and_told(tmp_path: Path) -> None:
     kinds = ["Books, magazines", "Health, beauty", "Toys", "Food, drink"]
     as_csv(tmp_path / "data.csv", ["text", "label"], [(text, kinds[n % 4]) for n, text in enumerate(texts(120))])
     said = draft(tmp_path / "data.csv")
-    assert "task: {name: text-classification, text: text, label: label}" in said
+    assert "task: {name: text-classification, text: text, label: label, describe: labels}" in said
     assert '# If they are several labels, add labels: many, separator: ","' in said
     project = open_project(write(tmp_path, tmp_path / "data.csv", "shop"))
     sections = {**project.sections, "train": project.config.train.model_copy(update={"model": "bag-of-words"})}

@@ -168,7 +168,8 @@ class Answers:
         return begun
 
     def failed(self) -> None:
-        """Note that the model made a mistake."""
+        """Give the slots back, and note that the model made a mistake."""
+        self.leave()
         for answer in self.each:
             answer.finish = answer.finish or "error"
 
