@@ -25,8 +25,8 @@ class FewSection(Section):
     SimCSE; Yan et al. 2021, ConSERT; Zhang et al. 2021, CPFT). 0: without."""
     unlabelled_rate: float = Field(5e-6, gt=0, le=1)
     """Peak learning rate of these passes. Low, for an encoder that was trained on sentences has more to lose than to
-    win (BANKING77, ten rows a class: 5e-6 won nothing, 2e-5 lost 1.6 points); an encoder that was not (BERT, a domain
-    of its own) may take 3e-5."""
+    win (BANKING77, ten rows a class: 5e-6 won nothing, 2e-5 lost 1.6 points); SimCSE takes 1e-5 to 3e-5 for BERT,
+    which was not."""
     unlabelled_rows: int = Field(20_000, ge=1)
     """Of more texts without labels than these, so many are drawn."""
     refit: bool = True
