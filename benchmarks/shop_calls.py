@@ -37,24 +37,36 @@ OFFERED = (2, 4)
 
 
 def rows(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Training chats; of ten, seven are a question with its call, two go on to its result, one is small talk."""
+    """Training chats of one to three exchanges, with the same tools in each: a question, its call, what that gave and
+    what is said then; one exchange of ten is small talk."""
     dice = random.Random(seed)
     ways = {lookup.name: lookup.sentences() for lookup in LOOKUPS}
     for number in range(count):
-        if number % 10 == 9:
-            answer, ways_to_say = dice.choice(list(SMALL_TALK.items()))
-            said = dice.choice(ways_to_say)
-            messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
-            yield {"messages": messages, "tools": offered(dice.choice(LOOKUPS), dice)}
-            continue
-        lookup = LOOKUPS[number % len(LOOKUPS)]
-        given = arguments(lookup, dice, held_out=False)
-        said = dice.choice(OPENERS) + dice.choice(ways[lookup.name]).format(**given) + dice.choice(CLOSERS)
-        messages = [{"role": "user", "content": said}, called(lookup.name, given)]
-        if number % 10 > 6:
-            messages.append({"role": "tool", "tool_call_id": "call_1", "content": lookup.gave})
-            messages.append({"role": "assistant", "content": lookup.told.format(**given)})
-        yield {"messages": messages, "tools": offered(lookup, dice)}
+        first = LOOKUPS[number % len(LOOKUPS)]
+        tools, listed = offered(first, dice)
+        messages: list[Message] = []
+        for place in range(dice.randint(1, 3)):
+            lookup = dice.choice(listed) if place else first
+            messages += small_talk(dice) if dice.random() < 0.1 else exchange(lookup, ways[lookup.name], place, dice)
+        yield {"messages": messages, "tools": tools}
+
+
+def exchange(lookup: Lookup, ways: list[str], place: int, dice: random.Random) -> list[Message]:
+    """A question with all that follows it; `place` numbers its call."""
+    given = arguments(lookup, dice, held_out=False)
+    said = dice.choice(OPENERS) + dice.choice(ways).format(**given) + dice.choice(CLOSERS)
+    return [
+        {"role": "user", "content": said},
+        called(lookup.name, given, f"call_{place}"),
+        {"role": "tool", "tool_call_id": f"call_{place}", "content": lookup.gave},
+        {"role": "assistant", "content": lookup.told.format(**given)},
+    ]
+
+
+def small_talk(dice: random.Random) -> list[Message]:
+    """Words that ask for nothing, and their answer."""
+    answer, ways = dice.choice(list(SMALL_TALK.items()))
+    return [{"role": "user", "content": dice.choice(ways)}, {"role": "assistant", "content": answer}]
 
 
 def questions(each: int, seed: int) -> Iterator[tuple[str, Lookup, dict[str, str], list[dict[str, Any]]]]:
@@ -65,23 +77,24 @@ def questions(each: int, seed: int) -> Iterator[tuple[str, Lookup, dict[str, str
         assert not {_bare(one) for one in lookup.held_out} & {_bare(one) for one in lookup.sentences()}
         for phrasing in lookup.held_out * each:
             given = arguments(lookup, dice, held_out=True)
-            yield dice.choice(NEW_OPENERS) + phrasing.format(**given), lookup, given, offered(lookup, dice)
+            yield dice.choice(NEW_OPENERS) + phrasing.format(**given), lookup, given, offered(lookup, dice)[0]
 
 
 def _bare(sentence: str) -> str:
     return sentence.lower().strip(" .?!")
 
 
-def offered(lookup: Lookup, dice: random.Random) -> list[dict[str, Any]]:
-    """Some tools in any order, the one that is needed among them."""
+def offered(lookup: Lookup, dice: random.Random) -> tuple[list[dict[str, Any]], list[Lookup]]:
+    """Some tools in any order, the one that is needed among them; and what they are."""
     others = dice.sample([one for one in LOOKUPS if one is not lookup], dice.randint(*OFFERED) - 1)
-    return [one.tool() for one in dice.sample([lookup, *others], len(others) + 1)]
+    listed = dice.sample([lookup, *others], len(others) + 1)
+    return [one.tool() for one in listed], listed
 
 
-def called(name: str, given: dict[str, str]) -> Message:
+def called(name: str, given: dict[str, str], key: str) -> Message:
     """The assistant's message with a call."""
     function = {"name": name, "arguments": json.dumps(given)}
-    call = {"id": "call_1", "type": "function", "function": function}
+    call = {"id": key, "type": "function", "function": function}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
