@@ -24,12 +24,13 @@ import csv
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.command import llmops
 
 TRAIN = "model: sentence-transformers/all-MiniLM-L6-v2, precision: float32"
 FEW = "epochs: 6, learning_rate: 5.0e-5"
@@ -69,13 +70,6 @@ def drawn(rows: list[Text], each: int, seed: int) -> list[Text]:
 def write(path: Path, head: list[str], rows: list[Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([head, *rows])
-
-
-def llmops(folder: Path, *words: str) -> None:
-    """Run a command; its exit code must be 0."""
-    done = subprocess.run([sys.executable, "-m", "llmops.cli", *words], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
 
 
 def turned(data: Path, each: int, seed: int, arm: str) -> dict[str, float]:

@@ -15,10 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +27,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from benchmarks.command import llmops, served
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/risk.yaml"
 MARCH = "2026-03-01"
@@ -40,36 +39,11 @@ SINGLE = 300
 Row = dict[str, Any]
 
 
-def llmops(folder: Path, *words: str) -> str:
-    """What a command says; its exit code must be 0."""
-    command = [sys.executable, "-m", "llmops.cli", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout + done.stderr
-
-
 @contextmanager
-def served(folder: Path) -> Iterator[httpx.Client]:
-    """A client of `llmops serve` on a free port."""
-    command = [sys.executable, "-u", "-m", "llmops.cli", "serve", CONFIG, "--port", "0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with (folder / "serve.log").open("w+") as words:
-        going = subprocess.Popen(command, cwd=folder, stdout=words, stderr=subprocess.STDOUT, env=environment)
-        try:
-            with httpx.Client(base_url=_address(folder / "serve.log"), timeout=60) as client:
-                yield client
-        finally:
-            going.terminate()
-            going.wait(30)
-
-
-def _address(log: Path) -> str:
-    for _ in range(300):
-        if found := re.search(r"http://[\d.]+:\d+", log.read_text()):
-            return found[0]
-        time.sleep(0.1)
-    raise SystemExit(log.read_text())
+def client_of(folder: Path) -> Iterator[httpx.Client]:
+    """A client of the champion's server."""
+    with served(folder, CONFIG) as address, httpx.Client(base_url=address, timeout=60) as client:
+        yield client
 
 
 def read(path: Path) -> list[Row]:
@@ -119,7 +93,7 @@ def auc(folder: Path, rows: Sequence[Row], outcomes: dict[str, str]) -> tuple[fl
     """ROC AUC and expected cost (5:1) of the champion on rows whose outcome is known."""
     from sklearn.metrics import roc_auc_score
 
-    with served(folder) as client:
+    with client_of(folder) as client:
         said = ask(client, [asked_of(row) for row in rows], reasons=0)
     event = np.array([outcomes[row["loan_id"]] == "yes" for row in rows])
     alarm = np.array([one["label"] == "yes" for one in said])
@@ -129,7 +103,7 @@ def auc(folder: Path, rows: Sequence[Row], outcomes: dict[str, str]) -> tuple[fl
 
 def speed(folder: Path, rows: Sequence[Row]) -> dict[str, float]:
     """Single calls with reasons, and calls of 64 with and without."""
-    with served(folder) as client:
+    with client_of(folder) as client:
         took = []
         for row in [*rows[:20], *rows[:SINGLE]]:
             began = time.perf_counter()
@@ -157,7 +131,7 @@ def silent(folder: Path, rows: Sequence[Row], resamples: int) -> int:
     for number in range(resamples):
         place = fresh(folder, f"old-{number}")
         drawn = [rows[at] for at in rng.choice(len(rows), min(ASKED, len(rows) // 2), replace=False)]
-        with served(place) as client:
+        with client_of(place) as client:
             ask(client, [asked_of(row) for row in drawn], reasons=0)
         quiet += not fired(place)
         shutil.rmtree(place)
@@ -191,7 +165,7 @@ def main() -> None:
         olds = {row["loan_id"]: row["default"] for row in old}
         found["march_auc_before"], found["march_cost_before"] = auc(fresh(folder, "before"), march, ends)
         found["old_auc_before"], _ = auc(folder.parent / "before", old, olds)
-        with served(folder) as client:
+        with client_of(folder) as client:
             ask(client, [asked_of(row) for row in known])
         found["fired"] = fired(folder)
         (folder / "ends.csv").write_text(

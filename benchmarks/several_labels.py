@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +26,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.command import llmops, served
 from benchmarks.tickets import OWN, tickets
 
 CONFIG = "tickets.yaml"
@@ -40,33 +39,11 @@ SPLIT = ("--set", "prepare.steps.2.split={valid: 0.2, test: 0.25, by: group, gro
 Ticket = dict[str, Any]
 
 
-def llmops(folder: Path, *words: str) -> str:
-    """What a command says; its exit code must be 0."""
-    done = subprocess.run([sys.executable, "-m", "llmops.cli", *words], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done.stdout + done.stderr
-
-
 @contextmanager
-def served(folder: Path) -> Iterator[httpx.Client]:
-    """A client of `llmops serve` on a free port."""
-    command = [sys.executable, "-u", "-m", "llmops.cli", "serve", CONFIG, "--port", "0"]
-    log = folder / "serve.log"
-    with log.open("w+") as words:
-        going = subprocess.Popen(command, cwd=folder, stdout=words, stderr=subprocess.STDOUT)
-        try:
-            for _ in range(300):
-                if found := re.search(r"http://[\d.]+:\d+", log.read_text()):
-                    break
-                time.sleep(0.1)
-            else:
-                raise SystemExit(log.read_text())
-            with httpx.Client(base_url=found[0], timeout=60) as client:
-                yield client
-        finally:
-            going.terminate()
-            going.wait(30)
+def client_of(folder: Path) -> Iterator[httpx.Client]:
+    """A client of the champion's server."""
+    with served(folder, CONFIG) as address, httpx.Client(base_url=address, timeout=60) as client:
+        yield client
 
 
 def ask(client: httpx.Client, rows: Sequence[Ticket]) -> list[Any]:
@@ -150,7 +127,7 @@ def turn(folder: Path, rows: int) -> dict[str, Any]:
     found["first_turn_s"] = time.monotonic() - began
     new = tickets(2 * NEW, 2, OWN[len(KNOWN) :])
     asked, later = new[:NEW], new[NEW:]
-    with served(folder) as client:
+    with client_of(folder) as client:
         found["new_writers_f1_micro_before"] = f1_micro(later, ask(client, later))
         found["corrections"] = correct(client, asked)
     llmops(folder, "feedback", CONFIG, *SPLIT)
@@ -159,7 +136,7 @@ def turn(folder: Path, rows: int) -> dict[str, Any]:
     second = numbers(folder, "deploy")
     found |= {"version": second["version"], "second_f1_micro": second["f1_micro"]}
     found |= {"champion_delta": second["champion_delta"], "second_turn_s": time.monotonic() - began}
-    with served(folder) as client:
+    with client_of(folder) as client:
         found["new_writers_f1_micro_after"] = f1_micro(later, ask(client, later))
     return found
 

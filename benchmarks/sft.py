@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 
+from benchmarks.command import reported, served
 from llmops.fields.hashing import normalise
 from llmops.tasks.text_generation.config import GenerationTrainSection, TextGenerationSection
 from llmops.tasks.text_generation.learner import GenerationLearner
@@ -159,14 +158,9 @@ def write_configs(folder: Path, data: Path, sizes: Sizes) -> None:
 
 
 def llmops(folder: Path, *arguments: str) -> dict[str, Any]:
-    """What a command reports as JSON; ends this script, with the command's last words, unless a gate's no is all that
-    it has to say."""
+    """What a command reports, told as it ends."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "llmops.cli", *arguments, "--json"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(ended.stdout or "{}")[0]
-    if "stages" not in found:
-        raise SystemExit(f"llmops {' '.join(arguments)} ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
+    found = reported(folder, *arguments)
     stages = ", ".join(f"{stage['name']} {stage['took_s']:.0f} s" for stage in found["stages"])
     say(f"llmops {' '.join(arguments)}: {time.monotonic() - began:.0f} s ({stages})")
     if found["refused"]:
@@ -228,43 +222,20 @@ class HeldOut:
         return {name: float(found[name] or 0.0) for name in ("all", "alpaca")}
 
 
-@contextmanager
-def served(folder: Path, config: str, run: Sequence[str]) -> Iterator[str]:
-    """`llmops serve` as a process; yields its address."""
-    command = [sys.executable, "-m", "llmops.cli", "serve", config, *run]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        try:
-            lines = iter(server.stderr.readline, "")
-            line = next((line for line in lines if " answers on " in line), "")
-            if not line:
-                raise SystemExit(f"llmops serve {config} did not come up")
-            yield line.split(" answers on ")[1].split()[0]
-        finally:
-            server.terminate()
-
-
 def ask(address: str, question: str, max_tokens: int) -> str:
-    """The server's greedy answer; the connection waits until the server listens."""
+    """The server's greedy answer."""
     body = {"model": "any", "messages": [{"role": "user", "content": question}], "temperature": 0}
     data = json.dumps({**body, "max_tokens": max_tokens}).encode()
     request = urllib.request.Request(f"{address}/v1/chat/completions", data, {"Content-Type": "application/json"})
-    for _ in range(100):
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return str(json.load(response)["choices"][0]["message"]["content"])
-        except URLError as error:
-            if not isinstance(error.reason, ConnectionRefusedError):
-                raise
-            time.sleep(0.1)  # it says its address a moment before it listens
-    raise SystemExit(f"nobody listens at {address}")
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return str(json.load(response)["choices"][0]["message"]["content"])
 
 
 def identity(folder: Path, method: str, outcome: dict[str, Any], max_tokens: int) -> dict[str, float]:
     """Shares of answers that name what they must, through the running server: English and Chinese questions."""
     run = [] if outcome["champion"] else ["--run", "latest"]
     found = {}
-    with served(folder, f"{method}.yaml", run) as address:
+    with served(folder, f"{method}.yaml", *run) as address:
         for language, questions in (("english", QUESTIONS), ("chinese", CHINESE)):
             answers = [ask(address, question, max_tokens) for question, _ in questions]
             right = [wanted in answer for (_, wanted), answer in zip(questions, answers, strict=True)]

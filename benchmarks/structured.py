@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +26,9 @@ from typing import Any
 
 import jsonschema
 import numpy as np
-from openai import APIConnectionError, OpenAI
+from openai import OpenAI
 
+from benchmarks.command import reported, served
 from llmops.serving.forms import Forms
 from llmops.serving.grammar import Wanted
 from llmops.tasks.text_generation.codec import GenerationCodec
@@ -104,42 +104,18 @@ def made(folder: Path, sizes: dict[str, int]) -> dict[str, Any]:
     """What `llmops run` reports; ends this script with the command's last words when it fails."""
     config = CONFIG.format(train=DATA / "train.jsonl", test=DATA / "test.jsonl", **sizes)
     (folder / "structured.yaml").write_text(config, encoding="utf-8")
-    command = [sys.executable, "-m", "llmops.cli", "run", "structured.yaml", "--json"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(ended.stdout or "{}")[0]
-    if "stages" not in found:
-        raise SystemExit(f"llmops run ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
-    return found
+    return reported(folder, "run", "structured.yaml")
 
 
 @contextmanager
-def served(folder: Path, outcome: dict[str, Any]) -> Iterator[OpenAI]:
-    """`llmops serve` as a process; yields a client as soon as it listens."""
+def client_of(folder: Path, outcome: dict[str, Any]) -> Iterator[OpenAI]:
+    """A client of the server, as soon as it listens."""
     run = [] if outcome["champion"] else ["--run", "latest"]
-    command = [sys.executable, "-m", "llmops.cli", "serve", "structured.yaml", *run]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        try:
-            line = next((line for line in iter(server.stderr.readline, "") if " answers on " in line), "")
-            if not line:
-                raise SystemExit("llmops serve did not come up")
-            address = line.split(" answers on ")[1].split()[0]
-            with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=600) as client:
-                listening(client)
-                yield client
-        finally:
-            server.terminate()
-
-
-def listening(client: OpenAI) -> None:
-    """Wait until the server, which says its address a moment before, listens."""
-    for _ in range(100):
-        try:
-            client.models.list()
-            return
-        except APIConnectionError:
-            time.sleep(0.1)
-    raise SystemExit("nobody listens")
+    with (
+        served(folder, "structured.yaml", *run) as address,
+        OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=600) as client,
+    ):
+        yield client
 
 
 def valid(client: OpenAI, answers: int) -> dict[str, Any]:
@@ -253,7 +229,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         outcome = made(folder, QUICK if given.quick else FULL)
         codec = GenerationCodec(Path(outcome["path"]) / "compress" / "bundle")
-        with served(folder, outcome) as client:
+        with client_of(folder, outcome) as client:
             found = valid(client, ANSWERS // 10 if given.quick else ANSWERS)
             speed = speeds(client, 2 if given.quick else ROUNDS)
 

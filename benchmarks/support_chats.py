@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.command import llmops
 
 Message = dict[str, Any]
 
@@ -153,13 +154,6 @@ def agent(content: Any) -> Message:
 
 def system(content: str) -> Message:
     return {"role": "system", "content": content}
-
-
-def llmops(folder: Path, *arguments: str) -> None:
-    """A command in `folder`; ends with its words when it fails."""
-    done = subprocess.run([sys.executable, "-m", "llmops.cli", *arguments], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
 
 
 def dropped(folder: Path) -> Counter[str]:

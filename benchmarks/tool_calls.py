@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from typing import Any
 from openai import APIConnectionError, OpenAI
 
 from benchmarks import shop_calls
+from benchmarks.command import reported, served
 from benchmarks.shop_words import LOOKUPS
 
 WANTED = 0.9
@@ -69,33 +69,20 @@ def write(folder: Path, data: Path, sizes: dict[str, int]) -> None:
 
 def trained(folder: Path) -> dict[str, Any]:
     """What `llmops run` reports; ends this script with the command's last words when it fails."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "llmops.cli", "run", "calls.yaml", "--json"], cwd=folder, capture_output=True, text=True
-    )
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(ended.stdout or "{}")[0]
-    if "stages" not in found:
-        raise SystemExit(f"llmops run ended with {ended.returncode}:\n{ended.stderr[-3000:]}")
+    found = reported(folder, "run", "calls.yaml")
     for stage in found["stages"]:
         say(f"{stage['name']} {stage['took_s']:.0f} s")
     return found
 
 
 @contextmanager
-def served(folder: Path, run: list[str]) -> Iterator[OpenAI]:
-    """`llmops serve` as a process; yields a client."""
-    command = [sys.executable, "-m", "llmops.cli", "serve", "calls.yaml", *run]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        try:
-            lines = iter(server.stderr.readline, "")
-            line = next((line for line in lines if " answers on " in line), "")
-            if not line:
-                raise SystemExit("llmops serve did not come up")
-            address = line.split(" answers on ")[1].split()[0]
-            with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=5) as client:
-                yield client
-        finally:
-            server.terminate()
+def client_of(folder: Path, run: list[str]) -> Iterator[OpenAI]:
+    """A client of the server."""
+    with (
+        served(folder, "calls.yaml", *run) as address,
+        OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=5) as client,
+    ):
+        yield client
 
 
 def asked(client: OpenAI) -> dict[str, Any]:
@@ -168,7 +155,7 @@ def main() -> None:
         write(folder, given.data.resolve(), sizes)
         outcome = trained(folder)
         stages = {stage["name"]: stage for stage in outcome["stages"]}
-        with served(folder, [] if outcome["champion"] else ["--run", "latest"]) as client:
+        with client_of(folder, [] if outcome["champion"] else ["--run", "latest"]) as client:
             found = asked(client)
     numbers = stages["train"]["numbers"]
     result = {

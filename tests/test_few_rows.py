@@ -47,7 +47,8 @@ def data_set(folder: Path, train: TextTrainSection) -> Path:
 
 
 def few(bert: Path, **more: Any) -> TextTrainSection:
-    return settings(model=str(bert), epochs=3, **{"few": FewSection(contrast=1.0), **more})
+    told = {"few": FewSection(contrast=1.0), "precision": "float32", **more}  # not chosen by the clock
+    return settings(model=str(bert), epochs=3, **told)
 
 
 def test_a_head_begins_as_cosines_to_the_classes_means() -> None:
@@ -160,12 +161,14 @@ def test_labels_as_words() -> None:
         "card lost", "card lost", "card Lost", "PIN blocked",
     ]  # fmt: skip
     section = TextClassificationSection(describe="labels")
-    assert described_rows(section, ["b_c", "a"], "text") == [
+    task = find("text-classification")
+    assert described_rows(task, TextClassificationSection(), ["a"]) == []
+    assert described_rows(task, section, ["b_c", "a"]) == [
         {"text": "a", "label": "a", "origin": "task.describe: a", "made_from": "task.describe"},
         {"text": "b c", "label": "b_c", "origin": "task.describe: b_c", "made_from": "task.describe"},
     ]
     many = TextClassificationSection.model_validate({"labels": "many", "describe": {"x": "about x"}})
-    assert described_rows(many, [], "text")[0]["label"] == ["x"]
+    assert described_rows(task, many, [])[0]["label"] == ["x"]
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,11 @@ def f1_interval(right: int, answered: int, support: int) -> tuple[float, float]:
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
+def told_share(part: int, whole: int, form: str = ".3g") -> str | None:
+    """A share with its Wilson interval, for people; None of nothing."""
+    return told(part / whole, *wilson(part / whole, whole), form) if whole else None
+
+
 def told(value: float, low: float, high: float, form: str = ".3g") -> str:
     """A figure with its interval, for people."""
     return f"{value:{form}} ({low:{form}} to {high:{form}})"

@@ -57,9 +57,14 @@ class Look:
         return next((label for label in self.labels if re.sub(r"[\s-]+", "_", label.casefold()) in OUTSIDE), None)
 
     @property
+    def classes(self) -> dict[str, int]:
+        """The labels that are classes, with their rows."""
+        return {label: rows for label, rows in self.labels.items() if label != self.outside}
+
+    @property
     def skew(self) -> float:
         """Rows of the largest class over rows of the smallest."""
-        counts = [n for label, n in self.labels.items() if label != self.outside]
+        counts = self.classes.values()
         return max(counts) / min(counts)
 
 

@@ -50,7 +50,7 @@ def _head(seen: Look, project: str, path: str) -> str:
 def _classes(seen: Look) -> str:
     if seen.label.several:
         return f"{len(seen.labels)} labels ({seen.labels.total() / seen.rows:.1f} a row)"
-    return f"{len([label for label in seen.labels if label != seen.outside])} classes"
+    return f"{len(seen.classes)} classes"
 
 
 def _task(seen: Look) -> str:
@@ -74,15 +74,14 @@ def _weighted(seen: Look) -> bool:
 
 def _few(seen: Look) -> bool:
     """Whether a middling class has so few rows that they want a training of their own kind."""
-    counts = sorted(n for label, n in seen.labels.items() if label != seen.outside)
+    counts = sorted(seen.classes.values())
     alone = seen.language == "english" and not seen.label.several
     return alone and counts[len(counts) // 2] <= FEW
 
 
 def _worded(seen: Look) -> bool:
     """Whether labels are words (card_lost), which say something of their texts, and no codes (A7, class 3)."""
-    labels = [label for label in seen.labels if label != seen.outside]
-    return all(re.search(r"[A-Za-z]{3}", label) and not re.search(r"\d", label) for label in labels)
+    return all(re.search(r"[A-Za-z]{3}", label) and not re.search(r"\d", label) for label in seen.classes)
 
 
 def _prepare(seen: Look, path: str) -> str:
@@ -114,10 +113,10 @@ def encoder_epochs(seen: Look) -> int:
 
 def _train_few(seen: Look) -> str:
     """The training for few rows. A search would compare settings on a handful of validation rows: it finds nothing."""
-    classes = len([label for label in seen.labels if label != seen.outside])
     described = "; the labels' own words train as well (describe)" if _worded(seen) else ""
+    each = seen.rows / len(seen.classes)
     lines = [
-        f"# {seen.rows / classes:.0f} rows a class are few: classes begin as their rows' mean vectors{described}.",
+        f"# {each:.0f} rows a class are few: classes begin as their rows' mean vectors{described}.",
         "# Validation rows are held back for the figures alone: a last training learns all rows but the test's.",
         f"# With more than {FEW} rows a class: learning_rate: 3.0e-4, update: {{}} instead of few",
     ]

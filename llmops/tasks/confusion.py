@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmops.core.intervals import f1_interval, told, wilson
+from llmops.core.intervals import f1_interval, told, told_share
 from llmops.core.report import Grid, Number, Table
 
 Counts = np.ndarray[Any, Any]
@@ -28,16 +28,18 @@ def by_class(counts: Counts) -> dict[str, Counts]:
     """precision, recall, f1, support of each class; 0 where there is nothing to divide by, as in scikit-learn."""
     right, support, answered = np.diag(counts), counts.sum(1), counts.sum(0)
     return {
-        "precision": _divide(right, answered),
-        "recall": _divide(right, support),
-        "f1": _divide(2 * right, support + answered),
+        "precision": divide(right, answered),
+        "recall": divide(right, support),
+        "f1": divide(2 * right, support + answered),
         "support": support,
     }
 
 
-def _divide(above: Counts, below: Counts) -> Counts:
-    quotient: Counts = np.divide(above, below, out=np.zeros(len(above)), where=below != 0)
-    return quotient
+def divide(above: Counts, below: Counts) -> Counts:
+    """Elementwise quotient, float64; 0 where the divisor is 0."""
+    top, under = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    made: Counts = np.divide(top, under, out=np.zeros(np.broadcast(top, under).shape), where=under != 0)
+    return made
 
 
 def class_table(counts: Counts, labels: Sequence[str]) -> Table:
@@ -57,11 +59,8 @@ def _line(counts: Counts, label: str, number: int) -> list[Number]:
     right, support, answered = (int(n) for n in (counts[number, number], counts[number].sum(), counts[:, number].sum()))
     both, interval = support + answered, f1_interval(right, answered, support)
     f1 = told(2 * right / both, *interval, ".3f") if both else None
-    return [label, _share(right, answered), _share(right, support), f1, support]
-
-
-def _share(right: int, of: int) -> str | None:
-    return told(right / of, *wilson(right / of, of), ".3f") if of else None
+    precision, recall = (told_share(right, of, ".3f") for of in (answered, support))
+    return [label, precision, recall, f1, support]
 
 
 def confused_pairs(counts: Counts, labels: Sequence[str], top: int) -> list[list[Number]]:

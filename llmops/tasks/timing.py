@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from llmops.core.protocols import Opened
+from llmops.core.protocols import Measured, Opened
 
 SINGLE = 200
 """Rows answered one by one, for latency."""
@@ -32,6 +32,39 @@ def time_single(opened: Opened, requests: Sequence[Any]) -> tuple[float, float]:
         answer(opened, [request])
         took.append((time.perf_counter() - began) * 1000)
     return float(np.percentile(took, 50)), float(np.percentile(took, 95))
+
+
+def as_measured(
+    metric: str,
+    found: Mapping[str, float],
+    agreement: float,
+    single_ms: tuple[float, float],
+    rate: float,
+    answers: np.ndarray[Any, Any],
+) -> Measured:
+    """What was timed (`time_single`, rows a second) and what the raw answers are worth (`found`), as compress takes it.
+
+    Figures: latency_p50_ms and latency_p95_ms of one request, rows_per_s, valid_<figure>.
+    """
+    p50, p95 = single_ms
+    return Measured(
+        quality=found[metric],
+        agreement=agreement,
+        cost_ms=p50,
+        figures={
+            "latency_p50_ms": p50,
+            "latency_p95_ms": p95,
+            "rows_per_s": rate,
+            **{f"valid_{name}": value for name, value in found.items()},
+        },
+        answers=answers,
+    )
+
+
+def by_size(opened: Opened, requests: Sequence[Any], batch: int) -> Iterator[list[int]]:
+    """The places of requests, `batch` at a time, those of like size together."""
+    order = sorted(range(len(requests)), key=lambda place: opened.codec.size(requests[place]))
+    return (order[start : start + batch] for start in range(0, len(order), batch))
 
 
 def raw_answers(opened: Opened, requests: Sequence[Any], batch: int = BATCH) -> tuple[np.ndarray[Any, Any], float]:

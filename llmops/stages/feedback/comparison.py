@@ -119,9 +119,10 @@ class Scene:
         by time), because a mixture of two worlds is like neither. None when there are too few rows. A model that
         learnt the validation rows in the end (`few.refit`) is surer of these than of any other: the test rows alone."""
         parts = reference.held_out(job.inputs["dataset"], self.task, self.about, self.lens, self.seed)
-        valid, test = map(self.answers, parts)
         if self.learnt_valid:
+            test = self.answers(parts[1])
             return [test] if test.rows >= FEWEST else []
+        valid, test = map(self.answers, parts)
         both = valid + test
         if both.rows < FEWEST:
             return []

@@ -97,7 +97,8 @@ def take_sample(job: Job) -> Sample:
     outside: str | None = getattr(section, "outside", None)
     splits = _split(job, prepare, outside)
     if job.task.predicts(section) in CLASSED:
-        splits = _with_descriptions(splits, job, outside)
+        descriptions = described_rows(job.task, section, _trained(splits))
+        splits["train"] = splits["train"].joined([Listed(descriptions)]) if descriptions else splits["train"]
         known = _trained(splits) | {str(outside)}
         _refuse_unknown(splits, known, step_of(prepare, "split")["test_file"])
         splits = _known(splits, known)
@@ -117,16 +118,6 @@ def take_sample(job: Job) -> Sample:
 def _trained(splits: Mapping[str, Rows]) -> set[str]:
     """The labels of training rows."""
     return {name for label in splits["train"].values("label") for name in each(label)}
-
-
-def _with_descriptions(splits: dict[str, Rows], job: Job, outside: str | None) -> dict[str, Rows]:
-    """The splits with the descriptions of classes among the training rows, as prepare adds them."""
-    section = job.sections["task"]
-    if getattr(section, "describe", None) is None:
-        return splits
-    field = next(iter(job.task.inputs(section)))
-    rows = described_rows(section, _trained(splits) - {str(outside)}, field)
-    return {**splits, "train": splits["train"].joined([Listed(rows)])}
 
 
 def _known(splits: Mapping[str, Rows], known: set[str]) -> dict[str, Rows]:

@@ -1,9 +1,8 @@
 """The verb dedup: conflicting labels, exact duplicates, near duplicates. Of each set of twins the first stays.
 
 Where a task settles contradictions, equal inputs have one label (sets of labels: see labelvotes.py), so rows with equal
-inputs are twins. Elsewhere one
-input may have several right answers (and two alike applicants may differ in what became of them): twins are rows with
-equal inputs and equal answers.
+inputs are twins. Elsewhere one input may have several right answers (and two alike applicants may differ in what became
+of them): twins are rows with equal inputs and equal answers.
 """
 
 from __future__ import annotations

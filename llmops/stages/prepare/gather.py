@@ -207,11 +207,8 @@ class Gathering:
 
     def add_described(self) -> None:
         """Descriptions of classes train; one that stands among the rows already adds nothing."""
-        if getattr(self.task_section, "describe", None) is None:
-            return
         splits = self.result.splits
-        field = next(iter(self.task.inputs(self.task_section)))
-        rows = described_rows(self.task_section, trained_labels(splits["train"]) - {str(self.outside)}, field)
+        rows = described_rows(self.task, self.task_section, trained_labels(splits["train"]))
         if not rows:
             return
         batch = self._batch(Listed(rows))

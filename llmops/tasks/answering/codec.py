@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -143,10 +143,14 @@ class AnsweringCodec:
         vectors themselves of texts."""
         ends = np.cumsum([len(request.texts) for request in requests])
         vectors = np.split(arrays[0], ends[:-1]) if requests else []
-        chats = [place for place, request in enumerate(requests) if not isinstance(request, TextToEmbed)]
-        others = [place for place in range(len(requests)) if place not in set(chats)]
-        answered = self._answers([vectors[place] for place in chats], [requests[place] for place in chats])
-        found: dict[int, Any] = dict(zip(chats, answered, strict=True))
+        asked: list[int] = []
+        others: list[int] = []
+        for place, request in enumerate(requests):
+            (others if isinstance(request, TextToEmbed) else asked).append(place)
+        found: dict[int, Any] = {}
+        if asked:
+            answered = self._answers([vectors[place] for place in asked], [requests[place] for place in asked])
+            found |= dict(zip(asked, answered, strict=True))
         if others:
             texts = [self.clean(requests[place].text) for place in others]
             read = told(np.concatenate([vectors[place] for place in others]), texts, self.tokenizer)
@@ -157,7 +161,10 @@ class AnsweringCodec:
         self, vectors: Sequence[np.ndarray[Any, Any]], requests: Sequence[Any]
     ) -> list[AnsweringResponse | Reply]:
         """The answers to questions and turns with these vectors, each [texts, width]."""
-        chosen = [self._chosen(own, request) for own, request in zip(vectors, requests, strict=True)]
+        readings = [request.readings if isinstance(request, Turn) else [request] for request in requests]
+        questions = [self.clean(one.question) for own in readings for one in own]
+        scores = iter(self.index.scores(np.concatenate(vectors), questions, self.settings.lexical))
+        chosen = [self._chosen(own, scores) for own in readings]
         responses = self._phrased([one for one, _ in chosen], [one for _, one in chosen])
         return [
             reply(request, response, self.settings.chat) if isinstance(turn, Turn) else response
@@ -165,13 +172,11 @@ class AnsweringCodec:
         ]
 
     def _chosen(
-        self, vectors: np.ndarray[Any, Any], asked: AnsweringRequest | Turn
+        self, readings: Sequence[AnsweringRequest], scores: Iterator[np.ndarray[Any, Any]]
     ) -> tuple[AnsweringRequest, AnsweringResponse]:
-        """The question that is answered, and the answer; of a turn one of its readings."""
-        readings = asked.readings if isinstance(asked, Turn) else [asked]
-        questions = [self.clean(one.question) for one in readings]
-        scores = self.index.scores(vectors, questions, self.settings.lexical)
-        found = [self._response(row, one.top) for row, one in zip(scores, readings, strict=True)]
+        """The question that is answered, one of the readings of what was asked, and the answer; takes a line of scores
+        for each."""
+        found = [self._response(next(scores), one.top) for one in readings]
         place = followed(found)
         return readings[place], found[place]
 

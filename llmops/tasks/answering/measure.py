@@ -16,7 +16,7 @@ from llmops.tasks.answering.entries import FILE, read_entries, read_rows
 from llmops.tasks.answering.index import write_index
 from llmops.tasks.answering.ranking import figures, ranks
 from llmops.tasks.answering.truth import right_entries, truth
-from llmops.tasks.timing import time_single
+from llmops.tasks.timing import as_measured, time_single
 
 Array = np.ndarray[Any, Any]
 BATCH = 16
@@ -57,21 +57,11 @@ def measure(section: AnsweringSection, dataset: Path, opened: Opened, trained: A
     """
     found = truth(dataset, "valid")
     requests = [opened.codec.Request(question=question, phrase=False) for question in found.questions]
-    p50, p95 = time_single(opened, requests)
+    single = time_single(opened, requests)
     began = time.perf_counter()
     similarity = opened.codec.index.similarity(vectors_of(opened, found.questions))
     rate = len(requests) / (time.perf_counter() - began)
     scores = scores_of(section, found, similarity)
     told = figures(ranks(scores, found.right))
-    return Measured(
-        quality=told[section.metric],
-        agreement=agreement(found, scores, scores_of(section, found, trained)),
-        cost_ms=p50,
-        figures={
-            "latency_p50_ms": p50,
-            "latency_p95_ms": p95,
-            "rows_per_s": rate,
-            **{f"valid_{name}": value for name, value in told.items()},
-        },
-        answers=similarity,
-    )
+    same = agreement(found, scores, scores_of(section, found, trained))
+    return as_measured(section.metric, told, same, single, rate, similarity)

@@ -13,7 +13,7 @@ from llmops.tasks.tabular.arrays import Arrays, read_labels
 from llmops.tasks.tabular.config import TabularSection
 from llmops.tasks.tabular.quality import figures
 from llmops.tasks.tabular.settle import settle
-from llmops.tasks.timing import raw_answers, time_single
+from llmops.tasks.timing import as_measured, raw_answers, time_single
 
 Floats = np.ndarray[Any, Any]
 MOST = 5_000
@@ -34,23 +34,12 @@ def measure(section: TabularSection, dataset: Path, opened: Opened, trained: Flo
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(np.int64))
     codec = opened.codec
     requests = [codec.Request.model_validate(codec.sent(row)) for row in rows.take(places)]
-    p50, p95 = time_single(opened, requests)
+    single = time_single(opened, requests)
     answers, rate = raw_answers(opened, requests, BATCH)
     raw = answer_arrays(opened, arrays.x)
     told = figures(section, opened.settings, raw, arrays.y, arrays.weight)
     near = np.abs(answers - trained[places]) <= CLOSE * np.maximum(1.0, np.abs(trained[places]))
-    return Measured(
-        quality=told[section.metric_name],
-        agreement=float(near.all(axis=1).mean()),
-        cost_ms=p50,
-        figures={
-            "latency_p50_ms": p50,
-            "latency_p95_ms": p95,
-            "rows_per_s": rate,
-            **{f"valid_{name}": value for name, value in told.items()},
-        },
-        answers=raw,
-    )
+    return as_measured(section.metric_name, told, float(near.all(axis=1).mean()), single, rate, raw)
 
 
 def answer_arrays(opened: Opened, x: Floats) -> Floats:

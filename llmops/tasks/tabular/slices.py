@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llmops.core.intervals import Z95, told, wilson
+from llmops.core.intervals import Z95, told, told_share
 from llmops.core.report import Number, Table
 from llmops.fields.kind import Kind
 from llmops.tasks.ranking import auc_interval, roc_auc
@@ -106,4 +106,4 @@ def _widest(columns: Sequence[Sequence[Floats]]) -> float | None:
 
 def share(hits: Floats) -> str:
     """A share with its interval; a dash without rows."""
-    return told(float(hits.mean()), *wilson(float(hits.mean()), len(hits))) if len(hits) else "-"
+    return told_share(int(hits.sum()), len(hits)) or "-"

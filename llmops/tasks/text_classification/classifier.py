@@ -19,6 +19,7 @@ from llmops.engine.checkpoint import write_tensors
 from llmops.engine.device import choose_device, seed_everything
 from llmops.engine.fit import fit
 from llmops.engine.ragged import Ragged
+from llmops.engine.state import State
 from llmops.engine.summary import summary
 from llmops.nets.adapters import merge_lora
 from llmops.nets.build import PRETRAINED, build
@@ -83,20 +84,28 @@ class Classifier:
         A listener that stops the training stops it all.
         """
         before = learn_unlabelled(self, dataset, work / "unlabelled", room)
-        began = time.monotonic()
-        seed_everything(self.seed)
-        problem = self.problem(dataset)
-        # building a network draws random numbers; how many must not decide what the training draws
-        seed_everything(self.seed)
-        setup_s = time.monotonic() - began
         heard = Heard(listener)
-        state = fit(problem, problem.settings, self.seed, work, room, heard)
-        self.keep(problem)
+        problem, state, setup_s = self.fitted(lambda: self.problem(dataset), work, room, heard)
         found = with_unlabelled({**summary(state, problem, setup_s), "parameters": self.parameters()}, before)
         if self.settings.few is None or not self.settings.few.refit or heard.stopped:
             return found
         again = refit(self, dataset, work / "refit", room)
         return {**found, **again, "seconds": found["seconds"] + again["refit_s"]}
+
+    def fitted(
+        self, posed: Callable[[], TextProblem], work: Path, room: Room, listener: Listener | None = None
+    ) -> tuple[TextProblem, State, float]:
+        """Train the network of the problem that `posed` makes, and keep it; the problem, where its training stands, and
+        the seconds that it took to make it."""
+        began = time.monotonic()
+        seed_everything(self.seed)
+        problem = posed()
+        # building a network draws random numbers; how many must not decide what the training draws
+        seed_everything(self.seed)
+        setup_s = time.monotonic() - began
+        state = fit(problem, problem.settings, self.seed, work, room, listener)
+        self.keep(problem)
+        return problem, state, setup_s
 
     def problem(self, dataset: Path) -> TextProblem:
         """The fresh network with the data set's rows, ready for the engine."""

@@ -103,21 +103,25 @@ class TextProblem(Rowwise):
             self.slice.restore()
 
 
-class FrozenProblem(TextProblem):
-    """Only the head is trained, so the encoder's vectors are computed once."""
+class PretrainedProblem(TextProblem):
+    """A pretrained encoder with its rows."""
 
     network: PretrainedClassifier
+
+    def pooled(self, data: Ragged) -> Tensor:
+        """The encoder's vectors of all rows, float32 [rows, hidden]; the network is in evaluation mode."""
+        vectors = score(lambda rows: self.network.pooled(*self.batch(data, rows)), data.lengths)
+        return torch.from_numpy(vectors).to(self.device)
+
+
+class FrozenProblem(PretrainedProblem):
+    """Only the head is trained, so the encoder's vectors are computed once."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.network.eval()
         with torch.no_grad():
             self.vectors = {id(data): self.pooled(data) for data in (self.train, self.valid)}
-
-    def pooled(self, data: Ragged) -> Tensor:
-        """The encoder's vectors of all rows, float32 [rows, hidden]."""
-        vectors = score(lambda rows: self.network.pooled(*self.batch(data, rows)), data.lengths)
-        return torch.from_numpy(vectors).to(self.device)
 
     @property
     def lengths(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.parity import Rows, abstained, as_sure, held_out, parity, rows_of
 from llmops.tasks.text_classification.served import Served
 from llmops.tasks.text_classification.tradeoff import choices, picture
+from llmops.tasks.timing import by_size
 
 
 def prove(
@@ -59,10 +60,8 @@ def score(section: TextClassificationSection, dataset: Path, split: str, opened:
         return None
     codec, rows = opened.codec, rows_of(dataset, split)
     requests = [codec.request(row) for row in rows.examples]
-    order = sorted(range(len(requests)), key=lambda index: codec.size(requests[index]))
     said = np.zeros((len(requests), len(codec.labels)))
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
+    for places in by_size(opened, requests, BATCH):
         logits = opened.runtime.run(codec.encode([requests[place] for place in places]))[0]
         said[places] = softmax(logits, codec.temperature)
     best = [codec.labels[number] for number in said.argmax(axis=1)]

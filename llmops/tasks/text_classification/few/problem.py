@@ -5,34 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llmops.engine.ragged import Ragged
-from llmops.nets.encoder import PretrainedClassifier
 from llmops.tasks.text_classification.few.config import FewSection
 from llmops.tasks.text_classification.few.contrast import batches, contrastive_loss, plan_pairs
 from llmops.tasks.text_classification.few.prototypes import begin_as_prototypes
-from llmops.tasks.text_classification.problem import Batch, FrozenProblem, TextProblem, score
+from llmops.tasks.text_classification.problem import Batch, FrozenProblem, PretrainedProblem
 
 
-class FewProblem(TextProblem):
+class FewProblem(PretrainedProblem):
     """The loss on labels and, beside it, the contrastive one; the head begins as prototypes."""
-
-    network: PretrainedClassifier
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         assert self.settings.few is not None
         self.few: FewSection = self.settings.few
         self.network.eval()
-        vectors = torch.from_numpy(self.vectors_of(self.train)).to(self.device)
+        vectors = self.pooled(self.train)
         begin_as_prototypes(self.network.head, vectors, self.objective.labels, self.few.temperature)
-
-    def vectors_of(self, data: Ragged) -> np.ndarray:
-        """The encoder's vectors, float32 [rows, hidden]."""
-        return score(lambda rows: self.network.pooled(*self.batch(data, rows)), data.lengths)
 
     def steps(self, batch_size: int) -> int:
         if not self.few.contrast:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmops.core.protocols import Room
-from llmops.engine.device import seed_everything
-from llmops.engine.fit import fit
 from llmops.engine.ragged import Ragged, joined, taken
 
 if TYPE_CHECKING:
@@ -28,9 +26,5 @@ def refit(classifier: Classifier, dataset: Path, work: Path, room: Room) -> dict
     classifier.unseen = classifier.score(valid)
     rows = joined(train, taken(valid, np.flatnonzero(valid.labels >= 0)))
     room.say(f"training again, on all {len(rows):,} rows")
-    seed_everything(classifier.seed)
-    problem = classifier.pose(rows, taken(valid, np.zeros(0, np.int64)))
-    seed_everything(classifier.seed)
-    fit(problem, problem.settings, classifier.seed, work, room)
-    classifier.keep(problem)
+    classifier.fitted(lambda: classifier.pose(rows, taken(valid, np.zeros(0, np.int64))), work, room)
     return {"refit_rows": len(rows), "refit_s": time.monotonic() - began}

@@ -16,13 +16,12 @@ from llmops.engine.fit import Loop, batch_size, fit
 from llmops.engine.probe import time_steps
 from llmops.engine.ragged import Ragged, joined, taken
 from llmops.nets.adapters import merge_lora
-from llmops.nets.encoder import PretrainedClassifier
 from llmops.nets.pooling import drop_tokens
 from llmops.tasks.text_classification.config import TextTrainSection
 from llmops.tasks.text_classification.encoder import UNLABELLED
 from llmops.tasks.text_classification.few.contrast import contrastive_loss
 from llmops.tasks.text_classification.networks import fresh_network
-from llmops.tasks.text_classification.problem import Batch, TextProblem
+from llmops.tasks.text_classification.problem import Batch, PretrainedProblem
 
 if TYPE_CHECKING:
     from llmops.tasks.text_classification.classifier import Classifier
@@ -33,10 +32,8 @@ BATCH_SIZE = 64
 """Texts that are told apart at once: the more, the harder, so not the batches of the training."""
 
 
-class UnlabelledProblem(TextProblem):
+class UnlabelledProblem(PretrainedProblem):
     """Each text is told from the others of its batch by two views of it. The head learns nothing."""
-
-    network: PretrainedClassifier
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -115,7 +112,9 @@ def pose(classifier: Classifier, dataset: Path, texts: Ragged) -> UnlabelledProb
     settings = of_phase(classifier.settings)
     network = fresh_network(settings, classifier.plan)
     none = taken(rows, np.zeros(0, np.int64))
-    return UnlabelledProblem(network, rows, none, settings, "accuracy", classifier.pad(), classifier.device())
+    made = classifier.posed(UnlabelledProblem, network, rows, none, settings)
+    assert isinstance(made, UnlabelledProblem)
+    return made
 
 
 def of_phase(train: TextTrainSection) -> TextTrainSection:

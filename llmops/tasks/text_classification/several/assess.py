@@ -14,7 +14,7 @@ from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.several.calibration import fit, probabilities
 from llmops.tasks.text_classification.several.metrics import counts, f1, figures
 from llmops.tasks.text_classification.several.thresholds import at_common_cut, choose
-from llmops.tasks.timing import raw_answers, time_single
+from llmops.tasks.timing import as_measured, raw_answers, time_single
 
 Array = np.ndarray[Any, Any]
 
@@ -62,19 +62,12 @@ def measure(section: TextClassificationSection, dataset: Path, opened: Opened, t
     Figures: latency_p50_ms and latency_p95_ms of one request, rows_per_s in batches of 16, valid_<metric>.
     """
     requests = [opened.codec.request(row) for row in read_rows(dataset / "valid.jsonl")]
-    p50, p95 = time_single(opened, requests)
+    single = time_single(opened, requests)
     answers, rate = raw_answers(opened, requests)
     found = quality(section, dataset, "valid", answers)
     settings, _ = calibrate(section, dataset, trained)
     ours, theirs = (given(settings, logits) for logits in (answers, trained))
-    costs = {"latency_p50_ms": p50, "latency_p95_ms": p95, "rows_per_s": rate}
-    return Measured(
-        quality=found[section.metric],
-        agreement=agreement(ours, theirs),
-        cost_ms=p50,
-        figures={**costs, **{f"valid_{name}": value for name, value in found.items()}},
-        answers=answers,
-    )
+    return as_measured(section.metric, found, agreement(ours, theirs), single, rate, answers)
 
 
 def given(settings: dict[str, Any], logits: Array) -> Array:

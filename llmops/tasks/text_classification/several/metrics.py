@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmops.tasks import ranking
+from llmops.tasks.confusion import divide
 
 Array = np.ndarray[Any, Any]
 FIGURES = ("f1_micro", "f1_macro", "subset_accuracy", "average_precision", "hamming_loss")
@@ -44,14 +45,7 @@ def decided(found: Array) -> dict[str, float]:
 
 def f1(found: Array) -> Array:
     """F1 of counts [3, ..]: twice what is given rightly, by what is given and what is true; 0 for 0 / 0."""
-    return quotient(2.0 * found[0], found[1] + found[2])
-
-
-def quotient(above: Array, below: Array) -> Array:
-    """Elementwise; 0 where the divisor is 0."""
-    top, under = np.asarray(above, np.float64), np.asarray(below, np.float64)
-    made: Array = np.divide(top, under, out=np.zeros(np.broadcast(top, under).shape), where=under != 0)
-    return made
+    return divide(2.0 * found[0], found[1] + found[2])
 
 
 def alike(truth: Array, given: Array) -> dict[str, float]:

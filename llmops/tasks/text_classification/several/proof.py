@@ -17,6 +17,7 @@ from llmops.core.report import Curve, Number
 from llmops.tasks.asking import Answers, ask
 from llmops.tasks.ranking import curves
 from llmops.tasks.text_classification.config import TextClassificationSection
+from llmops.tasks.text_classification.proof import told_figure
 from llmops.tasks.text_classification.several import tables
 from llmops.tasks.text_classification.several.assess import agreement
 from llmops.tasks.text_classification.several.codec import MOST_OTHERS, LabelsCodec, LabelsResponse, LabelsSettings
@@ -108,11 +109,10 @@ def trade(truth: np.ndarray[Any, Any], said: Given) -> list[Curve]:
 
 def headline(metric: str, numbers: Mapping[str, Any]) -> str:
     """One sentence without its end: the stage adds the size."""
-    low, high = numbers[f"{metric}_low"], numbers[f"{metric}_high"]
     return (
-        f"Through the real server: {metric} {numbers[metric]:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
-        f"{numbers['rows']} rows of {numbers['labels']} labels, exactly the right ones on "
-        f"{100 * numbers['subset_accuracy']:.1f} %, the trained model's on {100 * numbers['same_labels']:.1f} %, "
+        f"Through the real server: {told_figure(numbers, metric)} on {numbers['rows']} rows of "
+        f"{numbers['labels']} labels, exactly the right ones on {100 * numbers['subset_accuracy']:.1f} %, "
+        f"the trained model's on {100 * numbers['same_labels']:.1f} %, "
         f"p95 {numbers['latency_p95_ms']:.1f} ms"
     )
 

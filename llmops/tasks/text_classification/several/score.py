@@ -9,7 +9,7 @@ from llmops.tasks.asking import BATCH
 from llmops.tasks.text_classification.config import TextClassificationSection
 from llmops.tasks.text_classification.several.codec import MOST_OTHERS, LabelsCodec, LabelsRequest, LabelsResponse
 from llmops.tasks.text_classification.several.rows import given_to, rows_of, worth
-from llmops.tasks.timing import answer
+from llmops.tasks.timing import answer, by_size
 
 
 def score(section: TextClassificationSection, dataset: Path, split: str, opened: Opened) -> float | None:
@@ -18,10 +18,8 @@ def score(section: TextClassificationSection, dataset: Path, split: str, opened:
         return None
     rows = rows_of(dataset, split)
     requests = [LabelsRequest(text=row["text"], others=MOST_OTHERS) for row in rows.examples]
-    order = sorted(range(len(requests)), key=lambda place: len(requests[place].text))
     answers: dict[int, LabelsResponse] = {}
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
+    for places in by_size(opened, requests, BATCH):
         answers |= zip(places, answer(opened, [requests[place] for place in places]), strict=True)
     said = [answers[place] for place in range(len(requests))]
     return worth(rows, given_to(rows, [(one.labels, one.others) for one in said]))[section.metric]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmops.core.intervals import f1_interval, told, wilson
+from llmops.core.intervals import f1_interval, told, told_share
 from llmops.core.report import Number, Table
 from llmops.tasks.ranking import average_precision
 from llmops.tasks.text_classification.several.metrics import counts, f1
@@ -32,13 +32,10 @@ def by_label(labels: Sequence[str], truth: Array, given: Array, scores: Array, c
         right, answered, support = found[:, at].tolist()
         whole = told(float(f1(found[:, at])), *f1_interval(right, answered, support))
         area = areas[at] if support else None
-        lines.append([labels[at], support, _share(right, answered), _share(right, support), whole, area, cuts[at]])
+        precision, recall = (told_share(right, of) for of in (answered, support))
+        lines.append([labels[at], support, precision, recall, whole, area, cuts[at]])
     columns = ["label", "rows", "precision", "recall", "F1", "average precision", "threshold"]
     return Table("By label, with 95 % intervals, the worst first", columns, lines)
-
-
-def _share(part: int, whole: int) -> str | None:
-    return told(part / whole, *wilson(part / whole, whole)) if whole else None
 
 
 def mistakes(labels: Sequence[str], truth: Array, given: Array) -> Table:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from llmops.tasks.ranking import ends_of_ties
 from llmops.tasks.text_classification.several.calibration import sigmoid
 from llmops.tasks.text_classification.several.metrics import counts, f1, figures
 
@@ -69,8 +70,7 @@ def own_cut(scores: Array, truth: Array, price: float | None) -> float:
     given = np.arange(1, len(scores) + 1)
     right = truth[order].cumsum()
     worth = 2.0 * right / (given + right[-1]) if price is None else 2.0 * right - price * given
-    ends = np.append(np.diff(ranked) != 0, True)  # rows with one score are given together
-    best = int(np.argmax(np.where(ends, worth, -np.inf)))
+    best = int(np.argmax(np.where(ends_of_ties(ranked), worth, -np.inf)))  # rows with one score are given together
     if price is not None and worth[best] < 0:
         return MOST
     below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best]
