@@ -234,6 +234,12 @@ def test_bytes_are_lossless_for_any_text() -> None:
         assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
+def test_a_number_has_the_same_tokens_wherever_it_stands() -> None:
+    tokenizer = train_bpe(["order 1234 of 1234, or 5612"] * 9, 300)
+    inside = [tokenizer.encode(text).tokens for text in ("My order 1234.", '{"order": "1234"}')]
+    assert all(tokens[tokens.index("1") :][:4] == ["1", "2", "3", "4"] for tokens in inside)
+
+
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nBe brief.<|im_end|>\n' }}{% endif %}"

@@ -85,12 +85,15 @@ def train_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Byte-pair encoding (Sennrich et al. 2016) over bytes, so that every text can be written and none is unknown.
 
     The same texts give the same tokenizer in every process: the trainer orders its alphabet by character, and pairs of
-    equal count by their ids (no piece of a character has a form of its own, as in WordPiece).
+    equal count by their ids (no piece of a character has a form of its own, as in WordPiece). Each digit is a token of
+    its own (as in Touvron et al. 2023): a number has the same tokens wherever it stands, so that it can be copied.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
