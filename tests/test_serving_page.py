@@ -150,6 +150,9 @@ class WordCodec:
     def size(self, request: AnsweringRequest) -> int:
         return len(request.question)
 
+    def cells(self, request: AnsweringRequest) -> int:
+        return self.size(request)
+
     def encode(self, requests: Sequence[AnsweringRequest]) -> Any:
         return {"questions": [set(request.question.lower().split()) for request in requests]}
 

@@ -1,12 +1,18 @@
-"""Batcher: requests that wait at the same time are computed together, one batch after the other in one thread."""
+"""Batcher: requests that wait at the same time are computed together, one batch after the other in one thread.
+
+A request that finds the model idle is computed at once; those that come meanwhile make the next batch.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+
+from llmops.serving.pace import Pace, together
 
 Compute = Callable[[Sequence[Any]], list[Any]]
 
@@ -21,7 +27,8 @@ class Closing(Exception):
 
 @dataclass(eq=False)
 class Ticket:
-    """One request in the queue. `size` is what batches are grouped by; `since` is in seconds of the loop's clock."""
+    """One request in the queue. `size`: how long it is, in cells (tokens), of which a batch pads all to the longest;
+    `since` is in seconds of the loop's clock."""
 
     request: Any
     size: int
@@ -43,10 +50,12 @@ class Batcher:
         max_wait_s: float,
         queue: int,
         observe: Callable[[int], None] = lambda size: None,
+        target_s: float = 1.0,
     ) -> None:
-        """`observe` hears the size of every batch."""
+        """A batch has at most `max_batch` requests, and so many that it should be computed within `target_s`; the first
+        waits up to `max_wait_s` for company. `observe` hears the size of every batch."""
         self.begin, self.max_batch, self.max_wait_s, self.queue = begin, max_batch, max_wait_s, queue
-        self.observe = observe
+        self.observe, self.target_s, self.pace = observe, target_s, Pace()
         self._waiting: list[Ticket] = []
         self._news = asyncio.Event()
         self._closing = False
@@ -115,18 +124,18 @@ class Batcher:
             alarm.cancel()
 
     def _take(self) -> list[Ticket]:
-        """The oldest request, and those nearest to it in size: little padding, and nobody waits for ever."""
-        oldest = self._waiting[0]
-        nearest = sorted(self._waiting, key=lambda ticket: abs(ticket.size - oldest.size))
-        batch = nearest[: self.max_batch]
-        taken = set(batch)
-        self._waiting = [ticket for ticket in self._waiting if ticket not in taken]
-        return batch
+        """The oldest request, so that nobody waits for ever, and those that go with it best."""
+        waiting = self._waiting
+        places = together([ticket.size for ticket in waiting], self.max_batch, self.pace, self.target_s)
+        taken = set(places)
+        self._waiting = [ticket for place, ticket in enumerate(waiting) if place not in taken]
+        return [waiting[place] for place in places]
 
     async def _answer(self, batch: list[Ticket]) -> None:
         compute = self.begin()
         requests = [ticket.request for ticket in batch]
-        outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, _outcomes, compute, requests)
+        outcomes, took_s = await asyncio.get_running_loop().run_in_executor(self._thread, _timed, compute, requests)
+        self.pace.learn(len(batch) * max(ticket.size for ticket in batch), took_s)
         for ticket, outcome in zip(batch, outcomes, strict=True):
             if ticket.answer.done():  # its client hung up
                 continue
@@ -134,6 +143,12 @@ class Batcher:
                 ticket.answer.set_exception(outcome)
             else:
                 ticket.answer.set_result(outcome)
+
+
+def _timed(compute: Compute, requests: list[Any]) -> tuple[list[Any], float]:
+    """The outcomes, and the seconds that they took."""
+    began = time.perf_counter()
+    return _outcomes(compute, requests), time.perf_counter() - began
 
 
 def _outcomes(compute: Compute, requests: list[Any]) -> list[Any]:

@@ -14,10 +14,13 @@ class ServeSection(Section):
     """Address to bind; the default is reachable from this machine only."""
     port: int = Field(8080, ge=0, le=65535)
     """Port of `llmops serve`; 0 takes a free one."""
-    max_batch: int = Field(16, ge=1, le=4096)
-    """Requests computed together at most."""
-    max_wait_ms: float = Field(2.0, ge=0, le=1000)
-    """How long a request may wait for others to join its batch."""
+    max_batch: int = Field(32, ge=1, le=4096)
+    """Requests computed together at most; those of like length go together."""
+    batch_target_ms: float = Field(50.0, gt=0, le=60_000)
+    """A batch has only so many requests that it should be computed in this time, as far as earlier ones tell."""
+    max_wait_ms: float = Field(0.0, ge=0, le=1000)
+    """How long a request that finds the model idle waits for others to join its batch. While the model computes,
+    requests gather anyway."""
     slots: int = Field(8, ge=1, le=1024)
     """Models that write: answers written at once at most; each slot holds memory for a whole conversation."""
     queue: int = Field(256, ge=1, le=1_000_000)

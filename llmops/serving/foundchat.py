@@ -57,7 +57,7 @@ class ChatService(PredictService):
         plain = await read_object(request, self.settings.max_body_kb)
         question = read_question(plain, self.settings.max_text_chars)
         codec: Any = self.holder.model.predictor.codec
-        answers = await unless_hung_up(request, self._settled(self._submit([codec.turn(question.turns)], codec.size)))
+        answers = await unless_hung_up(request, self._settled(self._submit([codec.turn(question.turns)], codec.cells)))
         if answers is None:
             return Response(status_code=HUNG_UP)
         (reply, version), took_ms = answers[0], (time.perf_counter() - started) * 1000

@@ -60,7 +60,7 @@ class PredictService(Service):
         settings = self.settings
         self.batcher = Batcher(
             lambda: self.holder.model.answer, settings.max_batch, settings.max_wait_ms / 1000, settings.queue,
-            self.metrics.batch.observe,
+            self.metrics.batch.observe, settings.batch_target_ms / 1000,
         )  # fmt: skip
 
     async def end(self) -> None:
@@ -81,7 +81,7 @@ class PredictService(Service):
         codec = self.holder.model.predictor.codec
         body = await read_json(request, self.settings.max_body_kb, how(codec))
         asked, many = parse_requests(body, codec, self.settings)
-        tickets = self._submit(asked, codec.size)
+        tickets = self._submit(asked, codec.cells)
         answers = await unless_hung_up(request, self._settled(tickets))
         if answers is None:
             return Response(status_code=HUNG_UP)
@@ -111,7 +111,7 @@ class PredictService(Service):
         while True:
             found: list[tuple[Any, int]] = []
             for start in range(0, len(asked), self.most):
-                some = self._submit(asked[start : start + self.most], self.holder.model.predictor.codec.size)
+                some = self._submit(asked[start : start + self.most], self.holder.model.predictor.codec.cells)
                 found += await self._settled(some)
             if len({version for _, version in found}) == 1:
                 return [vector for vector, _ in found]

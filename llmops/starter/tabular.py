@@ -183,7 +183,7 @@ def _rest(seen: Seen) -> list[str]:
         "# several kinds of models, averaged as held-out rows tell; model: trees or linear is quicker",
         "train: {model: blend}",
         "compress: {candidates: [float32]}",
-        "deploy: {port: 8080, max_batch: 64, max_wait_ms: 0}",
+        "deploy: {port: 8080, max_batch: 64}",
         "feedback: {retrain_when: {corrections: 200, drift: true, every: 30d}}",
         "",
     ]

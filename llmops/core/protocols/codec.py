@@ -38,7 +38,10 @@ class Codec(Protocol):
         """The request that a row of a data set would have been; it asks no other server for anything."""
 
     def size(self, request: Any) -> int:
-        """How large a request is (characters): limits count in it, batches group by it."""
+        """How large a request is (characters): limits count in it."""
+
+    def cells(self, request: Any) -> int:
+        """How long a request is in a batch (tokens), where all are padded to the longest; at least 1."""
 
     def encode(self, requests: Sequence[Any]) -> Arrays:
         """Arrays for the runtime, padded to the longest request of this batch."""

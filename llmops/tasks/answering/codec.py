@@ -24,6 +24,7 @@ from llmops.tasks.answering.index import Index, read_index, there
 from llmops.tasks.answering.messages import AnsweringRequest, AnsweringResponse, FoundEntry
 from llmops.tasks.answering.phrasing import Phraser
 from llmops.tasks.answering.ranking import best_first
+from llmops.tasks.tokenised import cells, padded
 from llmops.tasks.withheld import Withheld, less_sure
 
 DECIMALS = 6
@@ -119,8 +120,12 @@ class AnsweringCodec:
         return [end for _, end in self.counter.encode(text, add_special_tokens=False).offsets]
 
     def size(self, request: Asked) -> int:
-        """Characters: what limits are counted in, and what batches are grouped by."""
+        """Characters."""
         return len(request.text)
+
+    def cells(self, request: Asked) -> int:
+        """Tokens of the longest of its texts."""
+        return max(cells(self.tokenizer, self.clean(text), self.settings.max_tokens) for text in request.texts)
 
     def encode(self, requests: Sequence[Asked]) -> Arrays:
         """Arrays "tokens" and "mask", int64 [texts, length], padded to the longest text of this batch; most requests
@@ -129,14 +134,7 @@ class AnsweringCodec:
 
     def arrays(self, texts: Sequence[str]) -> Arrays:
         """The arrays of cleaned texts, questions or entries."""
-        # A text of which cleaning or the tokenizer leaves nothing still needs one place that is not masked.
-        rows = [encoding.ids or [0] for encoding in self.tokenizer.encode_batch_fast(list(texts))]
-        shape = len(rows), max(len(row) for row in rows)
-        tokens, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for place, row in enumerate(rows):
-            tokens[place, : len(row)] = row
-            mask[place, : len(row)] = 1
-        return {"tokens": tokens, "mask": mask}
+        return padded(self.tokenizer, texts)
 
     def decode(self, arrays: Sequence[Any], requests: Sequence[Asked]) -> list[Any]:
         """Responses from vectors, float32 [texts, width]: answers to questions, replies to turns of chats, and the

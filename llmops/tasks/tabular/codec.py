@@ -174,6 +174,10 @@ class TabularCodec:
         """Characters of its texts, and one for each other value."""
         return sum(len(value) if isinstance(value, str) else 1 for value in (request.model_extra or {}).values())
 
+    def cells(self, request: RowRequest) -> int:
+        """One: rows are all of one length."""
+        return 1
+
     def encode(self, requests: Sequence[RowRequest]) -> Arrays:
         """`x` float32 [rows, features]; where there are networks, `occluded` rows for the reasons of all that want
         some."""

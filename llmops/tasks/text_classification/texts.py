@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import numpy as np
 from pydantic import Field
 from tokenizers import Tokenizer
 
@@ -15,6 +14,7 @@ from llmops.core.errors import DataError
 from llmops.core.protocols import Arrays
 from llmops.core.section import Section
 from llmops.fields.cleaning import cleaner
+from llmops.tasks.tokenised import cells, padded
 
 
 class Labelled(Section):
@@ -47,7 +47,7 @@ class TextReader:
         try:
             manifest = json.loads((bundle / "bundle.json").read_bytes())
             settings = kind.model_validate(manifest["settings"])
-            self.labels = settings.labels
+            self.labels, self.most = settings.labels, settings.max_tokens
             self.clean = cleaner(manifest["cleaning"])
             self.tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
             self.tokenizer.no_padding()
@@ -58,19 +58,13 @@ class TextReader:
         return settings
 
     def size(self, request: Asked) -> int:
-        """Characters: what limits are counted in, and what batches are grouped by."""
+        """Characters."""
         return len(request.text)
+
+    def cells(self, request: Asked) -> int:
+        """Tokens."""
+        return cells(self.tokenizer, self.clean(request.text), self.most)
 
     def encode(self, requests: Sequence[Asked]) -> Arrays:
         """Arrays "tokens" and "mask", int64 [batch, length], padded to the longest text of this batch."""
-        texts = [self.clean(request.text) for request in requests]
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
-        # A text of which cleaning or the tokenizer leaves nothing still needs one place that is not masked,
-        # or pooling divides by zero.
-        rows = [row or [0] for row in rows]
-        shape = len(rows), max(len(row) for row in rows)
-        tokens, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for index, row in enumerate(rows):
-            tokens[index, : len(row)] = row
-            mask[index, : len(row)] = 1
-        return {"tokens": tokens, "mask": mask}
+        return padded(self.tokenizer, [self.clean(request.text) for request in requests])
