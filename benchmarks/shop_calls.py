@@ -99,9 +99,10 @@ def called(name: str, given: dict[str, str], key: str) -> Message:
 
 
 def arguments(lookup: Lookup, dice: random.Random, held_out: bool) -> dict[str, str]:
-    """Arguments drawn by chance. Numbers are odd in training and even when they are held out; places, goods and most
-    countries of the training are put together from syllables and words."""
-    number = 2 * dice.randint(10_000, 49_999) + (0 if held_out else 1)
+    """Arguments drawn by chance. Numbers that are held out can be divided by seven, those of the training can't (odd
+    and even ones would teach the last digit); places, goods and most countries of the training are put together from
+    syllables and words."""
+    number = 7 * dice.randint(1_429, 14_284) + (0 if held_out else dice.randint(1, 6))
     made = {
         "city": dice.choice(FIRSTS) + dice.choice(LASTS),
         "product": f"{dice.choice(LOOKS)} {dice.choice(THINGS)}",

@@ -181,13 +181,25 @@ LOOKUPS = (
 FIRSTS = "Nor Ash Wil Had Brad Thorn Kings Mar Stan Whit Hol Lang East West Cam Red Al Bur Ox Pen".split()
 LASTS = "ton bury ford ley ham stead by field wick mouth port dale worth ness chester".split()
 NEW_CITIES = "Bristol Reading Cardiff Glasgow Perth Dundee".split()
-LOOKS = "blue red oak tea wool big small old round black white cheap glass paper silver summer kitchen garden".split()
-THINGS = "lamp shelf pot chair rug kettle knife clock bench coat mug basket table tray jug bed box hat".split()
+LOOKS = (
+    "blue red oak tea wool big small old round black white cheap glass paper silver summer kitchen garden tall wide thin "
+    "heavy light pine cotton silk brass copper marble plain striped folding hanging office winter baby travel yellow "
+    "brown pink modern double single large square"
+).split()
+THINGS = (
+    "lamp shelf pot chair rug kettle knife clock bench coat mug basket table tray jug bed box hat stool bag plate towel "
+    "pillow blanket curtain mirror bottle spoon drawer cabinet ladder bucket brush candle vase cup toaster heater fan "
+    "grill bin rack tent scarf wallet"
+).split()
 NEW_PRODUCTS = ("green sofa", "soup bowl", "picture frame", "steel pan", "door mat", "reading desk")
 COUNTRIES = "France Spain Italy Norway Sweden Poland Austria Belgium Portugal Greece Canada Japan Ireland Malta".split()
 LANDS = "land ia stan any ica ora".split()
 NEW_COUNTRIES = "Germany Denmark Finland Iceland Croatia Cyprus".split()
-REASONS = "broken dirty scratched torn incomplete late faulty cracked empty stained unusable leaking".split()
+REASONS = (
+    "broken dirty scratched torn incomplete late faulty cracked empty stained unusable leaking smashed dented burnt "
+    "rusty mouldy loose crooked chipped ripped open used wrong missing cold melted noisy dead smelly sticky rotten "
+    "defective ruined squashed faded spoiled worn dusty mixed"
+).split()
 NEW_REASONS = "damaged bent wet".split()
 OPENERS = (
     "", "", "", "", "Hello, ", "Hi, ", "Good morning. ", "Excuse me, ", "Hey! ", "Quick question: ", "Dear team, ",

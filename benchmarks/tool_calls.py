@@ -55,7 +55,7 @@ train:
 compress: {{candidates: [float32]}}
 deploy: {{port: 0}}
 """
-FULL = {"rows": 3000, "context": 512, "width": 256, "layers": 4, "epochs": 6}
+FULL = {"rows": 3600, "context": 512, "width": 256, "layers": 4, "epochs": 6}
 QUICK = {"rows": 60, "context": 512, "width": 32, "layers": 1, "epochs": 1}
 
 

@@ -392,6 +392,9 @@ def test_the_refusal_speaks_of_what_the_data_nearly_is(task: str | None, tmp_pat
     assert "look like chats, but in 7 of 10 a role is unknown (messages[1].role is 'Anna', known are" in mistake.what
     with pytest.raises(DataError, match="look like preferences, but in 4 of 4 chosen and rejected are equal"):
         draft(put(tmp_path, "pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}] * 4), task=task)
+    called = [{"dialog": [user("a"), agent("b")], "n": n} for n in range(4)]
+    with pytest.raises(DataError, match="look like chats, in a column called dialog"):
+        draft(put(tmp_path, "called.jsonl", called), task=task)
     odd = [{"messages": [user("a"), agent("b")]}] * 6 + [{"messages": [user("a")]}] * 3 + [{"messages": "?"}]
     assert recognise(put(tmp_path, "odd.jsonl", odd)) == Kind("text-generation", "instructions")
     if task is None:

@@ -18,6 +18,7 @@ from sklearn import metrics as sk
 from llmops.bundle.predictor import Predictor
 from llmops.commands.grid import draw
 from llmops.core.errors import DataError
+from llmops.core.gates import judge
 from llmops.core.intervals import f1_interval, told, wilson
 from llmops.core.report import Grid, Report
 from llmops.stages.deploy.config import DeploySection
@@ -25,6 +26,7 @@ from llmops.stages.deploy.prove import BundleServer
 from llmops.stages.deploy.stage import DeployStage
 from llmops.stages.need.gatecheck import gate_mistakes, refuse_gates_of_two
 from llmops.tasks import find, ranking
+from llmops.tasks.bootstrap import bootstrap
 from llmops.tasks.confusion import by_class, class_table, confusion, picture
 from llmops.tasks.event import event_last, event_of
 from llmops.tasks.text_classification import metrics
@@ -199,6 +201,23 @@ def test_intervals_of_an_event_hold_its_figures() -> None:
 
 
 SIX = ["card", "lunch", "parcel", "refund", "train", "visit"]
+
+
+@pytest.mark.parametrize(("truth", "unknown"), [([0] * 5, {"roc_auc", "average_precision", "recall"}),
+                                                ([1] * 5, {"roc_auc"}), ([0, 1, 0, 1, 1], set())])  # fmt: skip
+def test_rows_that_say_nothing_of_an_event_give_no_figure(truth: list[int], unknown: set[str]) -> None:
+    shares = np.random.default_rng(1).dirichlet([1, 1], 5)
+    told = Served(["ham", "spam"], np.array(truth), shares.argmax(1), shares).numbers("accuracy")
+    assert {name for name in ("roc_auc", "average_precision", "recall", "accuracy") if told[name] is None} == unknown
+    assert not [name for name in told for off in unknown if name.startswith(f"{off}_")]
+    [verdict] = judge(told, {"roc_auc": {"at_least": 0.5}}) if "roc_auc" in unknown else [None]
+    assert verdict is None or (not verdict.passed and "was not measured" in verdict.why)
+
+
+def test_a_share_of_which_no_row_says_otherwise_has_an_interval_all_the_same() -> None:
+    assert bootstrap(lambda rows: 1.0, 38) == pytest.approx(wilson(1.0, 38))
+    assert bootstrap(lambda rows: 0.0, 38) == pytest.approx(wilson(0.0, 38))
+    assert bootstrap(lambda rows: 0.7, 38) == (0.7, 0.7)
 
 
 def test_all_probabilities_come_through_the_server(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from llmops.core.artifact import tree_digest
+from llmops.core.artifact import tree_digest, write_json
 from llmops.core.protocols import Base
 from llmops.engine.ragged import Ragged, joined, ragged, taken
 from llmops.engine.update import begin
@@ -43,6 +43,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_set(folder: Path, train: TextTrainSection) -> Path:
     splits = {"train": rows(24, 1), "valid": rows(12, 2), "test": rows(24, 3)}
     find("text-classification").encoder(TASK, train).prepare(splits, folder)
+    write_json(folder / "dataset.json", {"counts": {name: len(split) for name, split in splits.items()}})
     return folder
 
 
@@ -121,6 +122,29 @@ def test_the_last_training_learns_validation_rows_and_what_came_before_is_kept(
     assert np.allclose(loaded.predict(data, "test"), again.predict(data, "test"), atol=1e-5)
 
 
+def test_no_epoch_ends_the_last_training_early(tmp_path: Path, bert: Path) -> None:
+    train = few(bert, patience=2).model_copy(update={"epochs": 9})
+    learner = TextClassifier(TASK, train, 1)
+    room = FakeRoom(tmp_path / "r")
+    found = learner.train(data_set(tmp_path / "d", train), tmp_path / "w", room)
+    told = [event["epoch"] for event in room.events if event["event"] == "train.epoch"]
+    assert told == [*range(1, len(found["history"]) + 1), *range(1, found["best_epoch"] + 1)]
+
+
+def test_without_test_rows_nothing_learns_the_judges(tmp_path: Path, bert: Path) -> None:
+    train = few(bert)
+    data = data_set(tmp_path / "d", train)
+    write_json(data / "dataset.json", {"counts": {"train": 24, "valid": 12, "test": 0}})
+    learner = TextClassifier(TASK, train, 1)
+    found = learner.train(data, tmp_path / "w", FakeRoom(tmp_path / "r"))
+    assert "refit_rows" not in found and learner.unseen is None
+
+
+def test_names_of_classes_may_be_numbers() -> None:
+    section = TextClassificationSection.model_validate({"describe": {1: "one star", 2: "two"}})
+    assert section.describe == {"1": "one star", "2": "two"}
+
+
 def test_a_listener_that_stops_stops_it_all(tmp_path: Path, bert: Path) -> None:
     train = few(bert)
     learner = TextClassifier(TASK, train, 1)
@@ -147,6 +171,7 @@ def test_a_model_that_learnt_validation_rows_starts_no_update(tmp_path: Path, be
         ("train: {few: {}, update: {}}", "exclude each other"),
         ("train: {few: {temperature: 0}}", "temperature"),
         ('task: {name: text-classification, describe: {cold: " "}}', "the description of cold is empty"),
+        ('task: {name: text-classification, outside: oos, describe: {oos: "x"}}', "oos is `outside`: rows of no class"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, block: str, said: str) -> None:

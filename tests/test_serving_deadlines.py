@@ -76,6 +76,19 @@ def test_300_half_requests_are_gone_after_the_deadline_and_others_are_answered(
     assert Caller(port).text("my card")["label"] == "card"
 
 
+@pytest.mark.parametrize("sent", [HEAD + BODY[:9], HEAD[:50], b""], ids=["half a body", "half a head", "nothing"])
+def test_a_server_that_stops_does_not_wait_for_half_a_request(tmp_path: Path, sent: bytes) -> None:
+    bundle = standin.make_bundle(tmp_path / "bundle")
+    with standin.serve_bundle(bundle) as (process, port):
+        raw = connected(port, sent)
+        assert Caller(port)("GET", "/livez")[0] == 200
+        process.terminate()
+        process.wait(10)  # a request in flight would have thirty seconds
+        answer = to_the_end(raw)
+        if sent:
+            assert error_in(answer)[1]["code"] == "stopping"
+
+
 def test_half_bodies_are_gone_too(port: int) -> None:
     half = [connected(port, HEAD + BODY[:9]) for _ in range(60)]
     assert Caller(port).text("my parcel")["label"] == "parcel"

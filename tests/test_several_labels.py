@@ -149,6 +149,14 @@ def test_a_correction_becomes_a_row_with_its_labels() -> None:
     assert (row["text"], row["label"], row["request_id"]) == ("hello", ["a", "b"], "1")
 
 
+def test_a_list_from_a_server_of_several_labels_is_no_class() -> None:
+    lists = {'["a"]': "a", '["a", "b"]': None, "[]": None, "[a": "[a"}
+    for correction, label in lists.items():
+        said = Judged("1", 1.0, 1, "a", False, "http", None, correction, 2.0, {"text": "hello"}, {})
+        row = TASK.harvested(section(), said)
+        assert (row and row["label"]) == label
+
+
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 

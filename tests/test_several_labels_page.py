@@ -33,6 +33,22 @@ def port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
         yield at
 
 
+def test_labels_in_one_text_come_apart_where_the_data_has_a_separator(tmp_path: Path) -> None:
+    made = standin.make_bundle(tmp_path / "bundle", LABELS[:3], settings={
+        "labels": LABELS[:3], "several": True, "separator": ",", "max_tokens": 32, "thresholds": [0.9] * 3
+    })  # fmt: skip
+    with standin.serve_bundle(made, tmp_path / "traffic.db") as (_, at):
+        call = Caller(at)
+        name = call("POST", "/v1/predict", {"text": "card"})[1]["id"]
+        for right in ("parcel, refund", ["parcel, refund"], ["refund", "parcel"]):
+            status, told = call("POST", "/v1/feedback", {"id": name, "correction": right})
+            assert (status, told["correction"], told["new_label"]) == (200, ["parcel", "refund"], False)
+        status, told = call("POST", "/v1/feedback", {"id": name, "correction": ["card\u0000"]})
+        assert status == 422 and "control character" in told["error"]["what"]
+        described = call("GET", "/openapi.json")[1]["paths"]["/v1/feedback"]["post"]["requestBody"]
+        assert isinstance(described["content"]["application/json"]["example"]["correction"], list)
+
+
 @pytest.fixture
 def page(tmp_path: Path, port: int) -> Iterator[Browser]:
     with webdriver.browser(tmp_path) as browser:

@@ -201,6 +201,25 @@ def test_a_column_called_as_labels_are_wins_over_flags_and_one_flag_may_be_named
     assert "label: vip}" in draft(tmp_path / "data.csv", text="text", label="vip")
 
 
+def test_of_columns_of_yes_and_no_one_that_is_called_label_is_the_label(tmp_path: Path) -> None:
+    told = [(text, n % 2, n // 2 % 2) for n, text in enumerate(texts(120))]
+    as_csv(tmp_path / "data.csv", ["text", "label", "has_url"], told)
+    assert "text: text, label: label" in draft(tmp_path / "data.csv")
+    assert "labels: many" not in draft(tmp_path / "data.csv")
+
+
+def test_columns_of_yes_and_no_bear_an_odd_cell(tmp_path: Path) -> None:
+    told = [(text, n % 2, n // 2 % 2, 2 if n == 7 else n // 3 % 2) for n, text in enumerate(texts(120))]
+    as_csv(tmp_path / "data.csv", ["text", "a", "b", "c"], told)
+    assert "label: [a, b, c], labels: many" in draft(tmp_path / "data.csv")
+
+
+def test_the_separator_is_the_one_that_makes_the_fewest_labels() -> None:
+    names = ["a, b", "c", "d, e", "f"]
+    found = find_joined(Counter(f"{names[n % 4]}; {names[(n + n // 4 % 3 + 1) % 4]}" for n in range(60)))
+    assert found is not None and (found.separator, sorted(found.labels)) == (";", sorted(names))
+
+
 @pytest.mark.parametrize(
     ("counts", "several"),
     [
@@ -241,6 +260,22 @@ def test_contradictions_are_settled_label_by_label() -> None:
     assert [conflict.kept for conflict in told] == ["a, b", "a, b", "(no label)"]
     assert told[0].labels == {"a, b": 2, "a": 1, "a, c": 1}
     assert dropped.by_reason() == {"conflicting_label": 6}
+
+
+@pytest.mark.parametrize(
+    ("trained", "corrected", "settled"),
+    [
+        ([["a", "b"]], ["a"], ["a"]),
+        ([["a"]], [], []),
+        ([["a"]], ["c"], ["c"]),
+        ([["a", "b"]] * 2, ["a"], ["a", "b"]),
+    ],
+)
+def test_a_correction_that_takes_a_label_away_wins_a_tie(
+    trained: list[list[str]], corrected: list[str], settled: list[str]
+) -> None:
+    rows = batch(*(("one", labels) for labels in [*trained, corrected]))
+    assert [row["label"] for row in settle_sets(rows, Dropped(), corrections=1)[0].rows] == [settled]
 
 
 def test_twins_and_contradictions_are_told(tmp_path: Path) -> None:

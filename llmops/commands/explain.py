@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import typing
 from collections.abc import Mapping
@@ -120,14 +121,17 @@ def _kind(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if typing.get_origin(annotation) is typing.Literal:
-        return " | ".join(str(value) for value in typing.get_args(annotation))
+        return " | ".join(map(str, typing.get_args(annotation)))
     args = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Annotated:
         return _kind(args[0]) + "".join(_bounds(rule.metadata) for rule in args[1:] if isinstance(rule, FieldInfo))
     if typing.get_origin(annotation) is list:
         return "list of " + " or ".join(_kind(arg) for arg in args)
+    if typing.get_origin(annotation) is dict:
+        return "{" + ": ".join(map(_kind, args)) + "}"
     if args:
-        return " | ".join(_kind(arg) for arg in args)
+        told = [part for arg in args for part in _kind(arg).split(" | ")]
+        return " | ".join(dict.fromkeys(told))
     names = {str: "text", int: "whole number", float: "number", bool: "true | false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
@@ -145,4 +149,11 @@ def _bounds(rules: list[Any]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "none: it must be given" if field.default_factory is None else str(field.default_factory())  # type: ignore[call-arg]
-    return "null" if field.default is None else str(field.default)
+    return (
+        "null" if field.default is None else json.dumps(field.default) if _unseen(field.default) else str(field.default)
+    )
+
+
+def _unseen(default: Any) -> bool:
+    """Whether a text shows nothing as it stands, such as a line break."""
+    return isinstance(default, str) and not default.strip()

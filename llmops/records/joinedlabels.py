@@ -41,9 +41,9 @@ class Joined:
 
 def find_joined(cells: Mapping[str, int]) -> Joined | None:
     """What the cells of a label column look like, `cells` being the rows of each; None where hardly any holds a
-    separator. Of several separators the one that makes most of them several labels."""
+    separator. Of several separators the one that makes the fewest labels of them, where they hold several."""
     found = [one for separator in SEPARATORS if (one := _looked_at(cells, separator)) is not None]
-    return max(found, key=lambda one: (one.several, sum(one.labels.values())), default=None)
+    return max(found, key=lambda one: (one.several, -len(one.labels), sum(one.labels.values())), default=None)
 
 
 def _looked_at(cells: Mapping[str, int], separator: str) -> Joined | None:

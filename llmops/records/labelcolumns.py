@@ -18,6 +18,8 @@ from llmops.records.profile import LABEL_NAMES, Column, label_columns
 FLAG = kind_of(FieldSection(kind="flag"))
 SIGNS = 4
 """Different ways of writing yes and no in a column, at most."""
+SAID = 0.95
+"""Share of filled cells that say yes or no, from which a column does; the other rows are bad ones."""
 LISTS = 0.5
 """Share of filled cells that are lists, from which a column holds lists."""
 FEWEST_FLAGS = 2
@@ -55,13 +57,18 @@ class Labelled:
 
 def find_labels(rows: Sequence[Row], columns: Sequence[Column], text: str | None, label: str | None) -> list[Labelled]:
     """Where the labels may stand, likeliest first; `columns` are those of `rows`, `text` and `label` what was named.
-    Columns of yes and no count together, unless one of them was named, or another column is called as labels are."""
+    Columns of yes and no count together, unless one of them was named, or one column alone is called as labels are."""
     named = [column for column in columns if column.name == label] if label else [c for c in columns if c.name != text]
     seen = {column.name: _seen(rows, column) for column in named}
     if label is not None:
         return [seen[label][0]]
     flags = [column for column in named if _is_flag(column)]
-    together = len(flags) >= FEWEST_FLAGS and sum(len(column.counts) > 1 for column in flags) >= FEWEST_FLAGS
+    titled = [column for column in flags if column.named(LABEL_NAMES)]
+    together = (
+        len(titled) != 1
+        and len(flags) >= FEWEST_FLAGS
+        and sum(len(column.counts) > 1 for column in flags) >= FEWEST_FLAGS
+    )
     single = [as_labels for where, as_labels in seen.values() if not (together and where.names[0] in _names(flags))]
     likely = label_columns(single)
     found = [seen[column.name][0] for column in likely]
@@ -98,11 +105,14 @@ def _is_list(cell: object) -> bool:
 
 
 def _is_flag(column: Column) -> bool:
-    """Whether every cell says yes or no."""
-    if not column.counts or len(column.counts) > SIGNS:
-        return False
+    """Whether the cells say yes or no, but for hardly any."""
+    said = {cell: count for cell, count in column.counts.items() if _says(cell)}
+    return 0 < len(said) <= SIGNS and sum(said.values()) >= SAID * column.counts.total()
+
+
+def _says(cell: str) -> bool:
     try:
-        return all(FLAG.read(cell) is not None for cell in column.counts)
+        return FLAG.read(cell) is not None
     except BadCell:
         return False
 

@@ -63,8 +63,11 @@ class CallReader:
         return grown
 
     def end(self) -> list[Grown]:
-        """What was held back, when nothing more comes."""
-        rest = "" if self._opened is not None and self._told >= 0 else (self._opened or "") + self._text
+        """What was held back, when nothing more comes. Of a call that could not be but one, and broke off before its
+        name was there, nothing is told."""
+        begun = self._held and self._text.lstrip()[:1] in ("", "{")
+        cut = self._opened is not None and (begun or self._told >= 0)
+        rest = "" if cut else (self._opened or "") + self._text
         self._text, self._opened = "", None
         return self._told_words(rest)
 

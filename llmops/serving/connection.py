@@ -10,12 +10,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llmops.serving.config import ServeSection
 from llmops.serving.metrics import Metrics
+from llmops.serving.service import stopping
 from llmops.serving.wire import Refusal
 
 SPARE = 64
 """Connections over the limit that are told so at once; further ones are closed without a word."""
 HEAD_BYTES = 65_536
-"""Most that the headers of one request may take; the parser keeps all of them."""
+"""Most that the headers of one request may take while they are not whole; the parser keeps all of them."""
 LINGER_S = 1.0
 """How long a refused client may take to send what would otherwise make the kernel throw the refusal away."""
 
@@ -67,6 +68,15 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         if not self._unanswered() and self._clock is None and self.timeout_keep_alive_task is None:
             self._await("headers")  # blank lines between requests are no sign of life
+
+    def shutdown(self) -> None:
+        """The server stops: a request that is not whole is not waited for."""
+        if self._begun and self._part is not None and not (self._part == "headers" and self._unanswered()):
+            if not self.cycle or not self.cycle.response_started:
+                self._say(stopping())
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""

@@ -67,7 +67,8 @@ def _predict(service: Service) -> Operation:
 
 
 def _feedback(service: Service) -> Operation:
-    example = {"id": "the id that came with the answer", "rating": -1, "correction": "what is right"}
+    right: Any = ["all", "that", "are right"] if getattr(service, "several", False) else "what is right"
+    example = {"id": "the id that came with the answer", "rating": -1, "correction": right}
     return Operation("Say whether an answer was right, and what is", OBJECT, Feedback, example)
 
 

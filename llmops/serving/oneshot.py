@@ -168,10 +168,14 @@ class PredictService(Service):
         return bool(self.holder.model.predictor.settings.get("several"))
 
     def correction_of(self, told: str | list[str]) -> str:
-        """Of a model that gives several labels, all that are right as one text; a text is one label, or such a list."""
+        """Of a model that gives several labels, all that are right as one text; a text is one label, or such a list. No
+        label holds what separates labels in the data."""
         if not self.several:
             return super().correction_of(told)
-        labels = labels_of(told)
+        separator = self.holder.model.predictor.settings.get("separator")
+        labels = labels_of(told, separator)
+        if separator is not None:
+            labels = [part for label in labels for part in label.split(separator)]
         for label in labels:
             self.check_correction(label)
         return labels_text(labels)
@@ -179,6 +183,8 @@ class PredictService(Service):
     def check_correction(self, told: str) -> None:
         """A label is short, a number is one; a right answer may be as long as texts may be."""
         limit = self.settings.max_text_chars if self.labels is None and not self.numbers else LABEL_CHARS
+        if self.labels is not None and not self.numbers and not told.strip().isprintable():
+            raise Refusal(422, "bad-request", "correction: a label holds a control character", "send it without")
         if len(told) > limit:
             what = f"correction: it has {len(told):,} characters"
             raise Refusal(422, "bad-request", what, f"send at most {limit:,} characters")

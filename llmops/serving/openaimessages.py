@@ -15,7 +15,8 @@ Message = dict[str, Any]
 
 def read_messages(messages: list[Any]) -> list[Message]:
     """Messages as {"role", "content"}: parts joined, developers called system; an assistant's may hold `tool_calls`
-    (then `content` may be null), a tool's holds `tool_call_id`. Raises Refusal that names the place."""
+    (then `content` may be null), a tool's holds `tool_call_id`. Results stand in the order of their calls, by which
+    alone a template tells which is whose. Raises Refusal that names the place."""
     if not messages:
         raise refused("`messages` is empty", 'send at least {"role": "user", "content": ".."}', "messages")
     read: list[Message] = []
@@ -30,6 +31,15 @@ def read_messages(messages: list[Any]) -> list[Message]:
             _answers(told["tool_call_id"], open_calls, place)
         read.append(told)
     _all_answered(open_calls, "the end of `messages`")
+    return _in_order(read)
+
+
+def _in_order(read: list[Message]) -> list[Message]:
+    """The messages, with the results of several calls in the order of these."""
+    for place, message in enumerate(read):
+        calls = [call["id"] for call in message.get("tool_calls", ())]
+        results = slice(place + 1, place + 1 + len(calls))
+        read[results] = sorted(read[results], key=lambda one: calls.index(one["tool_call_id"]))
     return read
 
 
@@ -85,7 +95,9 @@ def _call(call: Any, place: str) -> Message:
     function = call.get("function")
     if not isinstance(function, dict):
         raise refused(f"{place}.function is missing", 'send {"name": "..", "arguments": ".."}', f"{place}.function")
-    name, arguments = (_text(function, field, f"{place}.function") for field in ("name", "arguments"))
+    name = _text(function, "name", f"{place}.function")
+    # some servers send nothing where a function takes nothing
+    arguments = "{}" if function.get("arguments") == "" else _text(function, "arguments", f"{place}.function")
     told = {"name": name, "arguments": arguments}
     return {"id": _text(call, "id", place), "type": "function", "function": told}
 

@@ -73,10 +73,11 @@ def _weighted(seen: Look) -> bool:
 
 
 def _few(seen: Look) -> bool:
-    """Whether a middling class has so few rows that they want a training of their own kind."""
+    """Whether a middling class has so few rows that they want a training of their own kind, which is not too long: it
+    is done twice."""
     counts = sorted(seen.classes.values())
     alone = seen.language == "english" and not seen.label.several
-    return alone and counts[len(counts) // 2] <= FEW
+    return alone and counts[len(counts) // 2] <= FEW and affordable_epochs(seen) >= FEW_EPOCHS
 
 
 def _worded(seen: Look) -> bool:
@@ -106,9 +107,14 @@ def tokens(seen: Look) -> int:
 
 def encoder_epochs(seen: Look) -> int:
     """Passes of the pretrained encoder that a laptop finishes in minutes, at least some 150 steps; 0: not even two."""
-    affordable = ENCODER_BUDGET / seen.rows * min(1.0, 16 * 4 / seen.length)
+    affordable = affordable_epochs(seen)
     wanted = min(20, max(4, round(150 * 32 / seen.rows)))
     return min(wanted, int(affordable)) if affordable >= 2 else 0
+
+
+def affordable_epochs(seen: Look) -> float:
+    """Passes of the pretrained encoder in about five minutes on two cores."""
+    return ENCODER_BUDGET / seen.rows * min(1.0, 16 * 4 / seen.length)
 
 
 def _train_few(seen: Look) -> str:

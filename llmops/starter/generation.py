@@ -28,6 +28,8 @@ TINY, SMALL = 10_000, 60_000
 """Tokens below which many passes make too few steps, and below which the smaller of two networks learns as much."""
 BUDGET = {128: 2_500_000, 256: 1_000_000}
 """Width -> tokens that such a network of four layers learns in about five minutes on two cores."""
+CALL = 128
+"""Tokens of an answer at least where tools may be called: half a call is none."""
 BATCH = 8
 FILLED = 6
 """More placeholders than this are the data's own."""
@@ -40,7 +42,8 @@ SHAPES = (
 @dataclass(frozen=True)
 class Seen:
     """What was seen: the examples' number and sizes (in tokens, about), and how they were read; `mended` is the share
-    of chats whose turns had to be brought in order, `several` says that some have more than one answer."""
+    of chats whose turns had to be brought in order, `several` says that some have more than one answer,
+    `tools` that some may call tools."""
 
     reading: Reading
     kind: Kind
@@ -53,6 +56,7 @@ class Seen:
     placeholders: tuple[str, ...]
     mended: float
     several: bool
+    tools: bool
     bad_share: float
     language: str
 
@@ -105,7 +109,8 @@ def _seen(reading: Reading, kind: Kind, column: str | None, cut: str, examples: 
         reading, kind, column, cut, len(examples), int(sum(sizes) / each), int(sizes[most] / each),
         int(answers[most] / each), tuple(unfilled(examples)),
         sum("mended" in example for example in examples) / len(examples),
-        any(_answers_in(example) > 1 for example in examples), bad_share, tongue,
+        any(_answers_in(example) > 1 for example in examples), any(example.get("tools") for example in examples),
+        bad_share, tongue,
     )  # fmt: skip
 
 
@@ -139,7 +144,8 @@ def _task(seen: Seen) -> list[str]:
         "preferences": "chosen against rejected answers (DPO)",
     }
     longest = seen.long_answer * 1.3 if seen.long_answer else context(seen)
-    answer = min(512, max(32, 16 * math.ceil(longest / 16)))
+    least = CALL if seen.tools else 32
+    answer = min(512, max(least, 16 * math.ceil(longest / 16)))
     lines = [
         "task:",
         "  name: text-generation",

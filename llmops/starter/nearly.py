@@ -33,11 +33,24 @@ def refuse_nearly(rows: Sequence[Row], data: Path) -> None:
         ("preferences", "preferences", _like_preference), ("instructions", "chats", _like_chat),
     ):  # fmt: skip
         if sum(looks(row) for row in rows) >= MOST * len(rows):
+            _refuse_another_name(rows, data)
             raise DataError(
                 f"the rows of {data} look like {what}, but {_why(rows, objective)}.",
                 where=str(data),
                 do=f"{HOW[objective]}; for something else, name it with --task, or a label's column with --label",
             )
+
+
+def _refuse_another_name(rows: Sequence[Row], data: Path) -> None:
+    """Raise DataError when chats stand in a column that is called as no column of chats is."""
+    names = Counter(name for row in rows for name, value in row.items() if _spoken(value))
+    [(name, _)] = names.most_common(1) or [("", 0)]
+    if name and not any(known in row for row in rows for known in (*LISTS, *PAIR)):
+        raise DataError(
+            f"the rows of {data} look like chats, in a column called {name}, and no column of chats is called so.",
+            where=str(data),
+            do=f"call the column messages (or one of: {', '.join(one for one in LISTS if one != 'messages')})",
+        )
 
 
 def _why(rows: Sequence[Row], objective: str) -> str:
@@ -57,7 +70,7 @@ def _why(rows: Sequence[Row], objective: str) -> str:
 
 def _like_chat(row: Row) -> bool:
     """Whether a row holds a list of what somebody says."""
-    return any(_spoken(row.get(name)) for name in LISTS)
+    return any(map(_spoken, row.values()))
 
 
 def _like_preference(row: Row) -> bool:

@@ -100,8 +100,19 @@ class Bench:
         self.trained = self.workshop.learner.predict(self.dataset, "valid")
         self.unseen: Any = getattr(self.workshop.learner, "unseen", None)
         """What a model answered to the validation rows before it learnt them too; None: the model never did."""
-        self.trained_figures = self.task.trained_quality(self.task_section, self.dataset, "valid", self.trained)
+        self.trained_figures = self.quality(self.trained)
         self.trained_quality = self.trained_figures[self.metric.name]
+
+    def quality(self, answers: Any) -> dict[str, float]:
+        """The figures of some answers to the validation rows."""
+        return self.task.trained_quality(self.task_section, self.dataset, "valid", answers)
+
+    def judge(self, spec: Spec) -> float:
+        """The trained model's metric on validation that a candidate is held against. A student does not learn these
+        rows; neither had the model whose answers are `unseen`."""
+        if spec.distil is None or self.unseen is None:
+            return self.trained_quality
+        return self.quality(self.unseen)[self.metric.name]
 
     def trials(self) -> list[Trial]:
         """Every candidate, made, measured and judged; the plain float32 export always, for comparison."""
@@ -113,7 +124,7 @@ class Bench:
             if trial.entry is not None:
                 limit = self.section.max_quality_loss
                 trial.refused += reasons(
-                    trial.entry, float32.entry, self.trained_quality, self.metric, limit, self.accept
+                    trial.entry, float32.entry, self.judge(trial.spec), self.metric, limit, self.accept
                 )
         if FLOAT32 not in wanted:
             float32.refused.append("not asked for; made for comparison")
@@ -154,9 +165,11 @@ class Bench:
         found = best.entry.measured
         self.job.room.say("the baseline on the same rows")
         baseline = self.task.baseline(self.task_section, self.dataset)
-        settings, does = self.task.calibrate(self.task_section, self.dataset, self.honest(found))
+        unseen = None if best.spec.distil else self.unseen
+        honest = found if unseen is None else replace(found, answers=unseen)
+        settings, does = self.task.calibrate(self.task_section, self.dataset, honest)
         metrics = {
-            "valid": {**self.honest_figures(found), **does},
+            "valid": {**self.figures(found, unseen), **does},
             "trained_valid": {self.metric.name: self.trained_quality},
             "baseline": {"metric": self.metric.name, **baseline},
             "agreement": found.agreement,
@@ -167,14 +180,10 @@ class Bench:
         plain["settings"] |= settings
         return {**plain, "metrics": metrics, "lineage": self.lineage(best.spec)}
 
-    def honest(self, found: Measured) -> Measured:
-        """With answers to rows that the model had not learnt."""
-        return found if self.unseen is None else replace(found, answers=self.unseen)
-
-    def honest_figures(self, found: Measured) -> dict[str, Number]:
-        """The figures on validation rows that the model had not learnt."""
-        if self.unseen is not None:
-            return {**self.task.trained_quality(self.task_section, self.dataset, "valid", self.unseen)}
+    def figures(self, found: Measured, unseen: Any) -> dict[str, Number]:
+        """The figures on validation rows, of the answers `unseen` where the candidate has learnt these rows."""
+        if unseen is not None:
+            return {**self.quality(unseen)}
         valid = {name.removeprefix(VALID): value for name, value in found.figures.items() if name.startswith(VALID)}
         return {self.metric.name: found.quality, **valid}
 

@@ -110,7 +110,14 @@ def _compared(job: Job, proof: Proof, baseline: Mapping[str, Any], threads: int)
         "above_baseline": None if theirs is None else metric.gain(found, theirs),
         "champion": champion,
         "champion_delta": None if champion is None else metric.gain(found, champion),
-    }, said
+    }, [*said, *_worse(metric.name, found, theirs, metric.gain(found, theirs or 0.0))]
+
+
+def _worse(metric: str, found: float, baseline: float | None, gain: float) -> list[str]:
+    """A word on a model that is not worth its while."""
+    if baseline is None or gain >= 0:
+        return []
+    return [f"the baseline does better on these rows: {metric} {baseline:.4g}, the model {found:.4g}"]
 
 
 def _champion(job: Job, split: str, threads: int) -> tuple[float | None, list[str]]:

@@ -147,13 +147,15 @@ class Gathering:
         """Two rows of a table may be alike in all that goes in and yet be two people; then they differ in the rest."""
         return batch.twins if self.task.columned else batch.keys
 
-    def dedup(self, batch: Batch, near: bool = True) -> Batch:
-        """Rows without conflicts and duplicates, when the config has the step."""
+    def dedup(self, batch: Batch, near: bool = True, corrections: int = 0) -> Batch:
+        """Rows without conflicts and duplicates, when the config has the step; the last of them are `corrections`."""
         if self.section.step(DedupStep) is None:
             return batch
         if self.task.settles:
-            settle = settle_sets if self.several else settle_conflicts
-            batch, conflicts = settle(batch, self.result.dropped)
+            dropped = self.result.dropped
+            batch, conflicts = (
+                settle_sets(batch, dropped, corrections) if self.several else settle_conflicts(batch, dropped)
+            )
             self.result.conflicts += conflicts
         batch = drop_exact(batch, self.result.dropped, self.task.settles)
         return self._without_near(batch) if near else batch
@@ -190,7 +192,7 @@ class Gathering:
         split_of = np.array(["train"] * len(splits["train"]) + ["valid"] * len(splits["valid"]) + [""] * len(harvest))
         numbered = before.joined(harvest)
         known = dict(zip(_names(numbered), split_of.tolist(), strict=True))
-        merged = self.dedup(numbered, near=False)
+        merged = self.dedup(numbered, near=False, corrections=len(harvest))
         fresh = np.array([key not in of_key for key in merged.keys.tolist()], bool)
         new = merged.where(fresh)
         if self.section.step(DedupStep) is not None:

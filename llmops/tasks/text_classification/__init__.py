@@ -14,7 +14,7 @@ from llmops.core.protocols.task import Predicts
 from llmops.core.section import Section
 from llmops.fields.hashing import row_id
 from llmops.fields.kind import BadCell
-from llmops.fields.labelsets import labels_of
+from llmops.fields.labelsets import labels_of, written_list
 from llmops.tasks.base import TextTask, missing_model
 from llmops.tasks.text_classification.config import (
     GATES_OF_MANY,
@@ -147,20 +147,34 @@ class TextClassification(TextTask):
                     f"the description of {blank[0]} is empty.", "task.describe", do="say in words what belongs to it"
                 )
             )
+        if isinstance(section.describe, dict) and section.outside in section.describe:
+            what = f"{section.outside} is `outside`: rows of no class, which are not trained as one."
+            found.append(Mistake(what, "task.describe", do=f"take {section.outside} out of `describe`"))
         return found
 
     def settings(self, section: TextClassificationSection, dataset: Path) -> dict[str, Any]:
         """Labels and max_tokens, as prepare found them."""
         about = json.loads((dataset / "dataset.json").read_bytes())
         found = {"labels": json.loads((dataset / "labels.json").read_bytes()), "max_tokens": about["max_tokens"]}
-        return {**found, "several": True} if section.several else found
+        return {**found, "several": True, "separator": section.separator} if section.several else found
 
     def harvested(self, section: TextClassificationSection, said: Judged) -> Row | None:
-        """The correction as a labelled text; None for a rating alone, and where the log kept no text."""
+        """The correction as a labelled text; None for a rating alone, where the log kept no text, and for
+        several labels where a text has one."""
         if said.correction is None or (asked := self.asked(section, said.request or {})) is None:
             return None
-        label = labels_of(said.correction, section.separator) if section.several else said.correction
+        label: Any = labels_of(said.correction, section.separator) if section.several else one_label(said.correction)
+        if label is None:
+            return None
         return {"id": row_id(asked["text"]), **asked, "label": label, "at": said.said_at, "request_id": said.id}
+
+
+def one_label(correction: str) -> str | None:
+    """The one label of a correction, also of one that a server of several labels kept as a list; None of more."""
+    if (listed := written_list(correction)) is None:
+        return correction
+    labels = labels_of(listed)
+    return labels[0] if len(labels) == 1 else None
 
 
 def words_of(cell: Any, column: str, field: str) -> str:

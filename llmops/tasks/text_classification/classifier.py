@@ -89,7 +89,12 @@ class Classifier:
         found = with_unlabelled({**summary(state, problem, setup_s), "parameters": self.parameters()}, before)
         if self.settings.few is None or not self.settings.few.refit or heard.stopped:
             return found
-        again = refit(self, dataset, work / "refit", room)
+        if not tested(dataset):
+            room.say("there is no test row: validation rows stay the judges, and no last training learns them")
+            return found
+        # where no epoch may end it early, the last one is as the config wants it
+        epochs = state.best_epoch if self.settings.patience else self.settings.epochs
+        again = refit(self, dataset, work / "refit", room, epochs)
         return {**found, **again, "seconds": found["seconds"] + again["refit_s"]}
 
     def fitted(
@@ -119,12 +124,11 @@ class Classifier:
             )
         return self.pose(train, valid)
 
-    def pose(self, train: Ragged, valid: Ragged) -> TextProblem:
-        """The fresh network with these rows; `adopt` first."""
-        kind = problem_of(self.settings)
+    def pose(self, train: Ragged, valid: Ragged, **changes: int) -> TextProblem:
+        """The fresh network with these rows; `adopt` first. `changes` are made to the settings."""
+        kind, settings = problem_of(self.settings), self.settings.model_copy(update=changes)
         if self.base is None:
-            network = fresh_network(self.settings, self.plan, self.start)
-            return self.posed(kind, network, train, valid, self.settings)
+            return self.posed(kind, fresh_network(settings, self.plan, self.start), train, valid, settings)
         return self.pose_update(kind, self.base, train, valid)
 
     def pose_update(self, kind: type[TextProblem], base: Classifier, train: Ragged, valid: Ragged) -> TextProblem:
@@ -268,6 +272,11 @@ class Heard:
     def __call__(self, epoch: int, metrics: dict[str, float]) -> bool:
         self.stopped = self.listener is not None and bool(self.listener(epoch, metrics))
         return self.stopped
+
+
+def tested(dataset: Path) -> bool:
+    """Whether a data set has test rows."""
+    return bool(json.loads((dataset / "dataset.json").read_bytes())["counts"].get("test"))
 
 
 def problem_of(settings: TextTrainSection) -> type[TextProblem]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from llmops.core.accept import AcceptSection, Gate
 from llmops.core.section import Section
@@ -109,6 +109,15 @@ class AbstainSection(Section):
         return {"anyOf": [handler(schema), {"const": "never", "type": "string"}]}
 
 
+def _names_as_text(value: Any) -> Any:
+    """YAML reads 1 as a number; here it is a label's name."""
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, dict):
+        return value
+    return {str(name) if type(name) is int else name: words for name, words in value.items()}
+
+
 class TextClassificationSection(Section):
     """`task:` for text classification: which column is the text, which the label (or the labels)."""
 
@@ -127,13 +136,13 @@ class TextClassificationSection(Section):
     empty: Literal["keep", "drop"] = "keep"
     """With `labels: many`: what a row without any label means. `keep`: somebody looked, and none of the labels fits; it
     is trained on as such. `drop`: nobody looked; the row is left out and counted ("no label")."""
-    positive: str | None = None
+    positive: Annotated[str | None, BeforeValidator(_names_as_text)] = None
     """Of two labels, the event that recall, average_precision and the curves are of (spam, fraud); absent: the rarer
     one."""
-    describe: dict[str, str] | Literal["labels"] | None = None
+    describe: Annotated[dict[str, str] | Literal["labels"] | None, BeforeValidator(_names_as_text)] = None
     """Classes in words, such as {card_lost: "the card is lost or was stolen"}: each description trains as a row of its
     class, which so has a meaning before it has rows; `labels` takes the labels' own words (card_lost: card lost)."""
-    outside: str | None = None
+    outside: Annotated[str | None, BeforeValidator(_names_as_text)] = None
     """Label of rows that belong to no class (out of scope). They are not trained as a class: validation uses
     them to choose how and when the server abstains (keeps its answer back), the test set measures it."""
     abstain: AbstainSection | None = None

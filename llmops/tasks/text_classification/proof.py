@@ -39,7 +39,13 @@ def prove(
     manifest = json.loads((bundle / "bundle.json").read_bytes())
     settings = TextSettings.model_validate(manifest["settings"])
     served = Served.of(rows, [response["best"] for response in answers.responses], probabilities)
-    numbers = figures(rows, served.numbers(section.metric), answers, logits, settings)
+    told = served.numbers(section.metric)
+    if told[section.metric] is None:
+        raise DataError(
+            f"{section.metric} says nothing of the {rows.split} rows: all of them are of one class", str(dataset),
+            "give more rows, a larger `split.test` or a test file with both classes; or take another `task.metric`",
+        )  # fmt: skip
+    numbers = figures(rows, told, answers, logits, settings)
     said = as_sure(rows, answers)
     return Proof(
         headline=headline(numbers, section.metric),

@@ -12,15 +12,13 @@ import numpy as np
 from llmops.core.intervals import wilson
 from llmops.core.report import Curve, Grid, Number, Table
 from llmops.tasks import ranking
-from llmops.tasks.bootstrap import MOST_DRAWN, bootstrap
+from llmops.tasks.bootstrap import MOST_CELLS, MOST_DRAWN, bootstrap
 from llmops.tasks.confusion import class_table, confused_pairs, confusion, picture
 from llmops.tasks.text_classification.metrics import RANKING, rankings, scores
 from llmops.tasks.text_classification.parity import Rows
 
 Array = np.ndarray[Any, Any]
 SHOWN_MISTAKES = 10
-MOST_CELLS = 500_000
-"""Rows times classes up to which figures of probabilities have intervals by resampling."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,11 @@ class Served:
         return scores(self.truth[at], self.answers[at], len(self.labels))[metric]
 
     def numbers(self, metric: str) -> dict[str, Number]:
-        """The metrics, with 95 % intervals (NAME_low, NAME_high) of the accuracy, of `metric`, and of what is told of
-        an event."""
+        """The metrics (None: these rows say nothing of it), with 95 % intervals (NAME_low, NAME_high) of the accuracy,
+        of `metric`, and of what is told of an event."""
         told = scores(self.truth, self.answers, len(self.labels)) | rankings(self.truth, self.probabilities)
-        found: dict[str, Number] = {**told}
+        unknown = self.unmeasured()
+        found: dict[str, Number] = {name: None if name in unknown else value for name, value in told.items()}
         intervals = {"accuracy": wilson(told["accuracy"], len(self.truth))}
         wanted = [metric]
         if self.event is not None and len(self.truth):
@@ -67,9 +66,19 @@ class Served:
             for name in wanted
             if name not in intervals and self.drawn(name)
         }
+        for name in unknown:
+            intervals.pop(name, None)
         for name, (low, high) in intervals.items():
             found |= {f"{name}_low": low, f"{name}_high": high}
         return found
+
+    def unmeasured(self) -> set[str]:
+        """Figures that these rows say nothing of: where no row is the event, or every one."""
+        if self.event is None:
+            return set() if len(np.unique(self.truth)) > 1 else {"roc_auc"}
+        if not self.event.any():
+            return {"roc_auc", "average_precision", "recall"}
+        return {"roc_auc"} if self.event.all() else set()
 
     def drawn(self, metric: str) -> bool:
         """Whether an interval of a metric is drawn by resampling: not where that would take minutes."""

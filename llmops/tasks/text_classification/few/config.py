@@ -31,4 +31,5 @@ class FewSection(Section):
     """Of more texts without labels than these, so many are drawn."""
     refit: bool = True
     """After the training that is measured on validation rows, train once more, on these too: few rows are too dear to
-    leave out. Probabilities and thresholds still come from the first model's answers, which never saw these rows."""
+    leave out. Probabilities and thresholds still come from the first model's answers, which never saw these rows.
+    Without test rows it is left out: nothing unseen would be there to judge it by."""

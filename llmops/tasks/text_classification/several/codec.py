@@ -67,6 +67,8 @@ class LabelsSettings(Labelled):
 
     several: Literal[True]
     """Each text has any number of labels."""
+    separator: str | None = None
+    """What stands between labels where several are said in one text."""
     slope: float = Field(1.0, gt=0)
     """Logits are multiplied by it, (Platt scaling)."""
     intercepts: list[float] = []
