@@ -23,9 +23,10 @@ from llmops.core.errors import GateRefused
 from llmops.core.protocols import Job, Measured, Metric
 from llmops.core.report import Report
 from llmops.stages.compress.candidates import Spec, Workshop
-from llmops.stages.compress.choose import Entry, choose, reasons
+from llmops.stages.compress.choose import Entry, choose, paired, reasons
 from llmops.stages.compress.config import CompressSection
-from llmops.stages.compress.stage import CompressStage
+from llmops.stages.compress.stage import CompressStage, front
+from llmops.stages.deploy.twin import Twin
 from llmops.stages.need.config import need_section
 from llmops.tasks.text_classification import TextClassification
 from llmops.tasks.text_classification.config import (
@@ -92,7 +93,7 @@ def trained_job(folder: Path, model: str = "transformer", compress: Any = None, 
 @pytest.fixture(scope="module")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Report]:
     folder = tmp_path_factory.mktemp("transformer")
-    candidates = ["float32", "int8", {"distil": {"layers": 1, "epochs": 2, "int8": False}}]
+    candidates = ["float32", "int8", {"distil": {"layers": 1, "epochs": 2}, "form": "float32"}]
     job = trained_job(folder, compress={"candidates": candidates, "max_quality_loss": 0.5})
     return job, CompressStage().run(job)
 
@@ -129,7 +130,8 @@ def test_the_bundle_answers_as_the_trained_model(transformer: tuple[Job, Report]
     answers = predictor.answer_all([predictor.codec.Request(text=row["text"]) for row in rows])
     learner = TASK.learner(job.sections["task"], job.sections["train"], 1)
     learner.load(job.inputs["model"])
-    expected = [learner.labels[index] for index in learner.predict(job.inputs["dataset"], "valid").argmax(1)]
+    twin = Twin(job.room.out / "twin")  # the bundle is a student's
+    expected = [learner.labels[index] for index in twin.predict(job.inputs["dataset"], "valid").argmax(1)]
     known = [
         (answer, label) for answer, label, row in zip(answers, expected, rows, strict=True) if row["label"] != "outside"
     ]
@@ -178,6 +180,31 @@ def test_int8_of_every_network_answers_like_float32(tmp_path: Path, model: str) 
     assert rows["int8"]["agreement"] > 0.9
 
 
+def test_a_search_for_something_smaller_begins_where_nothing_usual_is_allowed(tmp_path: Path) -> None:
+    job = trained_job(tmp_path, compress={"max_quality_loss": 1.0}, need={"size_mb": {"at_most": 0.0001}})
+    with pytest.raises(GateRefused) as refusal:
+        CompressStage().run(job)
+    told = refusal.value.mistakes[0].snippet
+    assert "distil-3-vocabulary-4000-int8" in told and "distil-2-prune-h25-n50-vocabulary-2000-int8" in told
+
+
+def test_candidates_combine_freely(tmp_path: Path) -> None:
+    both = {"distil": {"layers": 1, "epochs": 1}, "form": "int8-static"}
+    job = trained_job(tmp_path, compress={"candidates": ["int8-static", both], "max_quality_loss": 1.0})
+    report = CompressStage().run(job)
+    rows = candidate_rows(report)
+    assert list(rows) == ["float32", "int8-static", "distil-1-int8-static"]
+    assert rows["int8-static"]["agreement"] > 0.9 and rows["int8-static"]["memory mb"] > 10
+    assert rows["float32"]["start ms"] > 0 and rows["float32"]["change"].startswith("+0.0000")
+    predictor = Predictor.open(job.room.out / "bundle")
+    texts = [predictor.codec.Request(text=text) for text in ("refund money", "parcel late please today", "x")]
+    alone = [predictor.answer([one])[0].probability for one in texts]
+    assert [one.probability for one in predictor.answer(texts)] == pytest.approx(alone, abs=1e-5), (
+        "scales that are fixed do not depend on the batch"
+    )
+    assert [curve.x for curve in report.curves] == ["size, MB", "one answer, ms"]
+
+
 def test_a_student_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path) -> None:
     job = trained_job(tmp_path, "bag-of-words", {"candidates": ["float32", {"distil": {"layers": 1}}]})
     rows = candidate_rows(CompressStage().run(job))
@@ -190,7 +217,7 @@ def test_when_none_is_allowed_nothing_is_bundled(tmp_path: Path) -> None:
     with pytest.raises(GateRefused) as refusal:
         CompressStage().run(job)
     (mistake,) = refusal.value.mistakes
-    assert "size_mb" in mistake.snippet
+    assert "size_mb" in mistake.snippet and "nearest: int8 has" in mistake.what
     assert "max_quality_loss" in mistake.do
     assert not (job.room.out / "bundle").exists()
 
@@ -252,19 +279,19 @@ class Companions(TextClassification):
 def test_companions_travel_and_each_candidate_is_completed_on_its_own(tmp_path: Path) -> None:
     job = replace(trained_job(tmp_path, "bag-of-words"), task=Companions())
     workshop = Workshop(job)
-    plain, quantised = workshop.make(Spec(None, "float32")), workshop.make(Spec(None, "int8"))
+    plain, quantised = workshop.make(Spec()), workshop.make(Spec("int8"))
     assert (plain / "index.txt").read_text() == "float32.tmp"
     assert (quantised / "index.txt").read_text() == "int8.tmp"
     assert (plain / "merged" / "model.safetensors").samefile(quantised / "merged" / "model.safetensors")
-    workshop.hand_over(Spec(None, "int8"), tmp_path / "bundle")
+    workshop.hand_over(Spec("int8"), tmp_path / "bundle")
     files = {path.relative_to(tmp_path / "bundle").as_posix() for path in tree_files(tmp_path / "bundle")}
     assert files == {"index.txt", "merged/model.safetensors", "model.onnx", "tokenizer.json"}
     assert workshop.fields(quantised)["settings"]["max_tokens"] == 7
 
 
 def entry(name: str, size_mb: float = 10.0, cost_ms: float = 5.0, quality: float = 0.9, **figures: float) -> Entry:
-    agreement = figures.pop("agreement", 1.0)
-    return Entry(name, size_mb, Measured(quality, agreement, cost_ms, {"latency_p95_ms": 6.0, **figures}))
+    agreement, slower = figures.pop("agreement", 1.0), figures.pop("slower", 1.0)
+    return Entry(name, size_mb, Measured(quality, agreement, cost_ms, {"latency_p95_ms": 6.0, **figures}), slower)
 
 
 ACCURACY = Metric("accuracy")
@@ -277,9 +304,9 @@ FLOAT = entry("float32", size_mb=40.0)
         ({}, ""),
         ({"quality": 0.89}, ""),
         ({"quality": 0.8899}, "loses 0.0101 on validation, more than 0.01"),
-        ({"cost_ms": 9.0}, ""),
-        ({"cost_ms": 9.0, "size_mb": 40.0}, "slower than float32 and not smaller"),
-        ({"cost_ms": 5.4, "size_mb": 41.0}, ""),
+        ({"slower": 1.8}, "slower than float32 (1.80 times as long)"),
+        ({"slower": 1.08}, ""),
+        ({"slower": 0.5, "size_mb": 41.0}, ""),
         ({"size_mb": 30.5}, "size_mb 30.5 is above the gate's 30"),
         ({"agreement": 0.97}, "the trained model's answer on 0.970 of validation, below the gate's 0.98"),
         ({"latency_p95_ms": 21.0}, "latency_p95_ms 21 is above the gate's 20"),
@@ -292,6 +319,27 @@ def test_reasons(figures: dict[str, float], said: str) -> None:
     if figures.get("size_mb", 0) >= 40:
         gates = {}
     assert "; ".join(reasons(entry("int8", **figures), FLOAT, 0.9, ACCURACY, 0.01, gates)) == said
+
+
+def test_slower_by_what_nobody_feels_is_not_slower() -> None:
+    quick = entry("float32", cost_ms=0.2)
+    assert reasons(entry("int8", slower=2.0), quick, 0.9, ACCURACY, 0.01, {}) == []
+
+
+def test_a_change_on_the_same_rows_is_told_with_its_interval() -> None:
+    chance = np.random.default_rng(3)
+    theirs = (chance.random(2000) < 0.9).astype(float)
+    ours = np.where(chance.random(2000) < 0.02, 1 - theirs, theirs)
+    mean, low, high = paired(ours, theirs)
+    assert low < mean < high < 0 and mean == pytest.approx((ours - theirs).mean())
+    assert high - low < 0.02, "two intervals of their own would be twice as wide"
+    assert paired(theirs, theirs) == (0.0, 0.0, 0.0)
+
+
+def test_the_front_holds_what_no_other_beats() -> None:
+    points = [(10.0, 0.9), (20.0, 0.9), (5.0, 0.8), (30.0, 0.95), (4.0, 0.7), (6.0, 0.75)]
+    assert front(points, ACCURACY) == [(4.0, 0.7), (5.0, 0.8), (10.0, 0.9), (30.0, 0.95)]
+    assert front([(1.0, 2.0), (2.0, 1.0), (3.0, 1.5)], Metric("loss", higher=False)) == [(1.0, 2.0), (2.0, 1.0)]
 
 
 def test_a_loss_may_rise_so_much_and_no_more() -> None:

@@ -7,12 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from llmops.core.errors import ConfigError, DataError
 from llmops.engine.ragged import Ragged
+from llmops.nets.pruning import importance, layers_of
 from llmops.nets.tokenizer import pretrained_tokenizer
 from llmops.tasks import find
 from llmops.tasks.confusion import confused_pairs, confusion
@@ -25,6 +29,7 @@ from llmops.tasks.text_classification.config import TextClassificationSection, T
 from llmops.tasks.text_classification.encoder import TextEncoder
 from llmops.tasks.text_classification.learner import TextClassifier
 from llmops.tasks.text_classification.metrics import scores
+from llmops.tasks.text_classification.students import losses
 from llmops.tasks.text_classification.tokenizer import train_tokenizer
 from tests.rooms import FORESEEN, FakeRoom
 from tests.words import TASK, dataset, rows, settings, tiny_bert
@@ -171,7 +176,6 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(tmp_path: P
 
 
 def test_export_says_what_the_model_says(tmp_path: Path) -> None:
-    import onnxruntime
 
     learner, data, _ = trained(tmp_path, epochs=1)
     path, _ = learner.export(tmp_path / "onnx")
@@ -183,7 +187,7 @@ def test_export_says_what_the_model_says(tmp_path: Path) -> None:
 def test_a_student_has_fewer_layers_and_learns_the_answers(tmp_path: Path) -> None:
     bert = tiny_bert(tmp_path / "bert")
     teacher, data, _ = trained(tmp_path, model=str(bert), epochs=6)
-    section = SimpleNamespace(layers=2, epochs=6, temperature=2.0)
+    section = SimpleNamespace(layers=2, epochs=6, temperature=2.0, hidden=1.0)
     room = FakeRoom(tmp_path / "student")
     student = teacher.distil(data, teacher.predict(data, "train"), section, room.work, room)
     assert student.parameters() < teacher.parameters()
@@ -195,10 +199,71 @@ def test_a_student_has_fewer_layers_and_learns_the_answers(tmp_path: Path) -> No
     assert np.array_equal(again.predict(data, "test"), student.predict(data, "test"))
 
 
+def test_heads_and_neurons_go_and_the_answers_recover(tmp_path: Path) -> None:
+    teacher, data, _ = trained(tmp_path, model=str(tiny_bert(tmp_path / "bert")), epochs=6)
+    before = teacher.predict(data, "test")
+    section = SimpleNamespace(heads=0.5, neurons=0.5, weights=0.0, epochs=4, temperature=2.0)
+    room = FakeRoom(tmp_path / "student")
+    student = teacher.prune(data, teacher.predict(data, "train"), section, room.work, room)
+    network: Any = student.trained()
+    shapes = [layer.attention.self.query.weight.shape for layer in network.encoder.encoder.layer]
+    full: Any = teacher.trained()
+    whole = [layer.attention.self.query.weight.shape for layer in full.encoder.encoder.layer]
+    assert sum(rows for rows, _ in shapes) == sum(rows for rows, _ in whole) // 2, "half of all heads are left"
+    assert np.array_equal(teacher.predict(data, "test"), before), "the teacher stays as it was"
+    assert (student.predict(data, "test").argmax(1) == before.argmax(1)).mean() > 0.8
+    path, _ = student.export(tmp_path / "onnx")
+    tokens, mask = Ragged.read(data / "test.safetensors").padded(np.arange(24), 0)
+    (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"tokens": tokens, "mask": mask})
+    assert np.abs(logits - student.predict(data, "test")).max() < 1e-4
+
+
+def test_what_matters_least_goes_first(tmp_path: Path) -> None:
+    teacher, data, _ = trained(tmp_path, model=str(tiny_bert(tmp_path / "bert")), epochs=2)
+    network: Any = teacher.trained()
+    layer = network.encoder.encoder.layer[0]
+    with torch.no_grad():  # a neuron and a head that nobody hears
+        layer.output.dense.weight[:, 3] = 0
+        layer.intermediate.dense.weight[3] = 0
+        layer.intermediate.dense.bias[3] = 0
+        layer.attention.output.dense.weight[:, : layer.attention.self.attention_head_size] = 0
+        layer.attention.self.value.weight[: layer.attention.self.attention_head_size] = 0
+    layers = layers_of(network.encoder, network.encoder.config.num_attention_heads)
+    train = Ragged.read(data / "train.safetensors")
+    scores = importance(layers, losses(teacher, train), network)
+    assert scores[0][1][3] == scores[0][1].min() == 0
+    assert scores[0][0][0] == scores[0][0].min()
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_small_weights_become_nothing(tmp_path: Path) -> None:
+    teacher, data, _ = trained(tmp_path, model=str(tiny_bert(tmp_path / "bert")), epochs=1)
+    section = SimpleNamespace(heads=0.0, neurons=0.0, weights=0.3, epochs=1, temperature=2.0)
+    room = FakeRoom(tmp_path / "student")
+    student = teacher.prune(data, teacher.predict(data, "train"), section, room.work, room)
+    weights = [one.weight for one in student.trained().modules() if isinstance(one, torch.nn.Linear)]
+    assert all(float((weight == 0).float().mean()) == pytest.approx(0.3, abs=0.05) for weight in weights)
+
+
+def test_fewer_tokens_say_the_same_and_spell_what_they_do_not_know(tmp_path: Path) -> None:
+    teacher, data, _ = trained(tmp_path, model=str(tiny_bert(tmp_path / "bert")), epochs=2)
+    small = teacher.trim(data, 10)
+    tokenizer, whole = small.tokenizer(), teacher.tokenizer()
+    assert tokenizer.get_vocab_size() < whole.get_vocab_size()
+    assert small.pad() == tokenizer.token_to_id("[PAD]")
+    for text in [row["text"] for row in rows(24, 1)]:
+        ours, theirs = tokenizer.encode(text), whole.encode(text)
+        assert ours.tokens == theirs.tokens, "what the rows hold stays"
+        answers = [model.trained()(torch.tensor([ids])) for model, ids in ((small, ours.ids), (teacher, theirs.ids))]
+        assert torch.equal(*answers)
+    spelled = tokenizer.encode("firesnow", add_special_tokens=False)
+    assert "[UNK]" not in spelled.tokens and max(spelled.ids) < tokenizer.get_vocab_size()
+
+
 def test_a_network_without_layers_cannot_be_distilled(tmp_path: Path) -> None:
     teacher, data, _ = trained(tmp_path, epochs=1)
     room = FakeRoom(tmp_path / "student")
-    section = SimpleNamespace(layers=1, epochs=1, temperature=2.0)
+    section = SimpleNamespace(layers=1, epochs=1, temperature=2.0, hidden=0.0)
     with pytest.raises(DataError, match="no layers to leave out"):
         teacher.distil(data, teacher.predict(data, "train"), section, room.work, room)
 

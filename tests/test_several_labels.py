@@ -400,7 +400,7 @@ def test_divergence_is_nothing_where_both_say_the_same_and_grows_apart() -> None
 
 def test_a_student_learns_the_labels_of_its_teacher(tmp_path: Path, bert: Path) -> None:
     class Settings:
-        layers, epochs, temperature = 1, 12, 2.0
+        layers, epochs, temperature, hidden = 1, 12, 2.0, 1.0
 
     settings = words.settings(model=str(bert), epochs=8)
     data = data_set(tmp_path / "data", settings)

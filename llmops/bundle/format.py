@@ -16,6 +16,8 @@ from llmops.core.section import Section
 FORMAT = 2
 MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
+TWIN = "twin"
+"""Folder beside the bundle of a student: the same in float32."""
 MERGED = "merged"
 """Folder of a bundle with the same model for other tools (plain Hugging Face layout); the server does not read it."""
 REMAKE = "make it again: llmops compress CONFIG"

@@ -52,7 +52,8 @@ def _stages(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _plots(report: Report) -> list[Markup]:
-    return [Markup(plot(curve)) for curve in report.curves if any(len(points) > 1 for points in curve.lines.values())]
+    """Pictures of the curves that show anything: more than one point."""
+    return [Markup(plot(curve)) for curve in report.curves if sum(map(len, curve.lines.values())) > 1]
 
 
 def plot(curve: Curve) -> str:

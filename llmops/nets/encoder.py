@@ -30,6 +30,11 @@ class PretrainedClassifier(nn.Module):
         states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
         return pool(states, mask, self.pooling)
 
+    def stated(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The states before the first layer and after each, float [batch, length, hidden], and `pooled`."""
+        states = self.encoder(input_ids=tokens, attention_mask=mask, output_hidden_states=True).hidden_states
+        return states, pool(states[-1], mask, self.pooling)
+
     def classify(self, pooled: Tensor) -> Tensor:
         """float [batch, hidden] -> logits [batch, classes]."""
         return self.head(self.dropout(functional.normalize(pooled, dim=-1) if self.unit else pooled))

@@ -36,12 +36,13 @@ class TaskBase:
 
     parts: ClassVar[Mapping[str, str]]
     """"module:Name" of encoder, learner, codec, baseline, measure, quality, prove and score; where there are such
-    things, of complete and calibrate. Functions take what `core.protocols.Task` gives, calibrate the answers alone."""
+    things, of rowwise, complete and calibrate. Functions take what `core.protocols.Task` gives, calibrate the answers
+    alone."""
 
     runtime: Literal["oneshot", "stepper"] = "oneshot"
     columned: ClassVar[bool] = False
     settles: ClassVar[bool] = False
-    forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
+    forms: tuple[str, ...] = ("float32", "int8", "int8-static", "int8-weights")
     default_forms: tuple[str, ...] = ("float32", "int8", "int8-weights")
     of_two: frozenset[str] = frozenset()
 
@@ -112,6 +113,11 @@ class TaskBase:
         """Of the task's parts, "quality"."""
         found: dict[str, float] = load(self.parts_for(section)["quality"])(section, dataset, split, answers)
         return found
+
+    def rowwise(self, section: Any, dataset: Path, split: str, answers: Any) -> Any:
+        """Of the task's parts; without one rows are not judged one by one."""
+        rowwise = self.parts_for(section).get("rowwise")
+        return None if rowwise is None else load(rowwise)(section, dataset, split, answers)
 
     def calibrate(self, section: Any, dataset: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of the task's parts; without one nothing is calibrated after the training."""

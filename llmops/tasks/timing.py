@@ -13,7 +13,10 @@ from llmops.core.protocols import Measured, Opened
 SINGLE = 200
 """Rows answered one by one, for latency."""
 WARM_UP = 10
-BATCH = 16
+BATCH = 32
+"""Rows that the server computes together at most, by default."""
+TURNS = 3
+PAIRED = 40
 
 
 def answer(opened: Opened, requests: Sequence[Any]) -> list[Any]:
@@ -32,6 +35,22 @@ def time_single(opened: Opened, requests: Sequence[Any]) -> tuple[float, float]:
         answer(opened, [request])
         took.append((time.perf_counter() - began) * 1000)
     return float(np.percentile(took, 50)), float(np.percentile(took, 95))
+
+
+def cost_ratio(opened: Opened, other: Opened, requests: Sequence[Any]) -> float:
+    """How many times as long as `other` a candidate takes for one request: the median over alternating turns, in which
+    both see the same requests, so that what else the machine does falls on both."""
+    sample = requests[:PAIRED]
+    ratios = []
+    for _ in range(TURNS):
+        took = [0.0, 0.0]
+        for request in sample:
+            for place, one in enumerate((opened, other)):
+                began = time.perf_counter()
+                answer(one, [request])
+                took[place] += time.perf_counter() - began
+        ratios.append(took[0] / max(took[1], 1e-9))
+    return float(np.median(ratios))
 
 
 def as_measured(

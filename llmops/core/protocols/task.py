@@ -151,6 +151,10 @@ class Task(Protocol):
     def trained_quality(self, section: Any, dataset: Path, split: str, answers: Any) -> dict[str, float]:
         """The task's figures of raw answers (as from `Learner.predict`) to a split."""
 
+    def rowwise(self, section: Any, dataset: Path, split: str, answers: Any) -> Any:
+        """How right raw answers are, row by row: float64 [rows], 0 to 1; None where a task judges no single rows. Two
+        models' differences on the same rows tell more than their two figures."""
+
     def calibrate(self, section: Any, dataset: Path, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
         """(what joins the bundle's settings, what it does on validation): temperature, threshold and the like."""
 

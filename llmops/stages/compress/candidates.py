@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from llmops.core.artifact import fsync_folder, tree_files
 from llmops.core.errors import DataError
 from llmops.core.protocols import Job, Task
 from llmops.core.run import link_or_copy
-from llmops.stages.compress.config import Candidate, CompressSection, DistilSection, Form
-from llmops.stages.compress.quantise import quantise, quantise_weights
+from llmops.fields.rows import read_split
+from llmops.stages.compress.config import Candidate, CompressSection, DistilSection, Form, PruneSection
+from llmops.stages.compress.quantise import quantise, quantise_static, quantise_weights
 
+CALIBRATION_ROWS, CALIBRATION_BATCH = 512, 16
+"""Training rows that fix the scales of `int8-static`, so many at a time."""
 SETTINGS = "settings.json"
 """What a learner's export tells of the network; it joins the bundle's settings."""
 NUMBERS = (MODEL, f"{MODEL}.data")
@@ -34,21 +38,49 @@ QUANTISERS: dict[Form, Callable[[Path, Path], None]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What a candidate is: a student or the model itself (`distil` None), in which form of numbers."""
+    """What a candidate is: what is taken from the model (nothing: itself), and in which form of numbers."""
 
-    distil: DistilSection | None
-    form: Form
+    form: Form = "float32"
+    distil: DistilSection | None = None
+    prune: PruneSection | None = None
+    vocabulary: int | None = None
 
     @property
     def name(self) -> str:
-        """Such as float32, int8, int8-weights, distil-3, distil-3-int8."""
-        if self.distil is None:
-            return self.form
-        student = f"distil-{self.distil.layers}"
-        return student if self.form == "float32" else f"{student}-{self.form}"
+        """Such as float32, int8, distil-3-int8, distil-3-prune-h25-n30-vocabulary-8000-int8."""
+        parts = self.student
+        if self.vocabulary:
+            parts.append(f"vocabulary-{self.vocabulary}")
+        return "-".join([*parts, *([self.form] if self.form != "float32" or not parts else [])])
+
+    @property
+    def student(self) -> list[str]:
+        """The name of what was trained for it, in parts; empty: nothing was."""
+        parts = [f"distil-{self.distil.layers}"] if self.distil else []
+        if self.prune:
+            shares = (("h", self.prune.heads), ("n", self.prune.neurons), ("w", self.prune.weights))
+            parts.append("-".join(["prune", *(f"{sign}{share * 100:g}" for sign, share in shares if share)]))
+        return parts
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is a student, with weights of its own."""
+        return self.distil is not None or self.prune is not None
+
+    def plain(self) -> Spec:
+        """The same in float32."""
+        return replace(self, form="float32")
 
 
-FLOAT32 = Spec(None, "float32")
+FLOAT32 = Spec()
+SMALLER = tuple(
+    Spec("int8", DistilSection(layers=layers) if layers else None, prune, tokens)
+    for layers, prune, tokens in (
+        (None, None, 8000), (4, None, 8000), (3, None, 4000), (2, None, 4000),
+        (2, PruneSection(heads=0.25, neurons=0.5), 2000),
+    )
+)  # fmt: skip
+"""Ever smaller candidates, tried where the config names none and nothing larger is within the limits."""
 
 
 def asked(section: CompressSection, task: Task) -> list[Any]:
@@ -63,9 +95,8 @@ def specs(section: CompressSection, task: Task) -> list[Spec]:
 
 def _spec(candidate: Form | Candidate) -> Spec:
     if isinstance(candidate, Candidate):
-        assert candidate.distil is not None
-        return Spec(candidate.distil, "int8" if candidate.distil.int8 else "float32")
-    return Spec(None, candidate)
+        return Spec(candidate.form, candidate.distil, candidate.prune, candidate.vocabulary)
+    return Spec(candidate)
 
 
 class Workshop:
@@ -75,6 +106,7 @@ class Workshop:
         self.job = job
         self.dataset = job.inputs["dataset"]
         self.folder = job.room.work / "candidates"
+        self.students: dict[str, Any] = {}
 
     @cached_property
     def learner(self) -> Any:
@@ -93,10 +125,13 @@ class Workshop:
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
         if spec.form == "float32":
-            (self.student(spec.distil) if spec.distil else self.learner).export(half)
+            self.shrunk(spec).export(half)
         else:
-            source = self.make(Spec(spec.distil, "float32"))
-            QUANTISERS[spec.form](source / MODEL, half / MODEL)
+            source = self.make(spec.plain())
+            if spec.form == "int8-static":
+                quantise_static(source / MODEL, half / MODEL, self.sample(source))
+            else:
+                QUANTISERS[spec.form](source / MODEL, half / MODEL)
             copy_companions(source, half)
         self.job.task.complete(self.job.sections["task"], self.dataset, self.open(half), half)
         for path in tree_files(half):
@@ -106,15 +141,36 @@ class Workshop:
         fsync_folder(self.folder)
         return place
 
-    def student(self, settings: DistilSection) -> Any:
-        """A learner that learnt the trained model's answers; its training carries on after a kill."""
-        if not hasattr(self.learner, "distil"):
-            raise DataError("a model of this task cannot be distilled", "compress.candidates", "leave `distil` out")
+    def shrunk(self, spec: Spec) -> Any:
+        """A learner of what the candidate is, in float32."""
+        learner = self.student(spec) if spec.learns else self.learner
+        return learner if spec.vocabulary is None else _able(learner, "trim")(self.dataset, spec.vocabulary)
+
+    def student(self, spec: Spec) -> Any:
+        """A learner that learnt the trained model's answers; its trainings carry on after a kill."""
+        name = "-".join(spec.student)
+        if name in self.students:
+            return self.students[name]
         room = self.job.room
-        room.say(f"distilling a student with {settings.layers} layers")
         answers = self.learner.predict(self.dataset, "train")
-        work = room.work / f"fit-distil-{settings.layers}"
-        return self.learner.distil(self.dataset, answers, settings, work, room)
+        learner = self.learner
+        if spec.distil:
+            distil = _able(learner, "distil")
+            room.say(f"distilling a student with {spec.distil.layers} layers")
+            learner = distil(self.dataset, answers, spec.distil, room.work / f"fit-distil-{spec.distil.layers}", room)
+        if spec.prune:
+            prune = _able(learner, "prune")
+            room.say("pruning, and recovering")
+            learner = prune(self.dataset, answers, spec.prune, room.work / f"fit-{name}", room)
+        self.students[name] = learner
+        return learner
+
+    def sample(self, folder: Path) -> list[Any]:
+        """Batches of training rows, as the candidate in `folder` takes them."""
+        codec = self.open(folder).codec
+        rows = list(islice(read_split(self.dataset, "train"), CALIBRATION_ROWS))
+        requests = [codec.request(row) for row in rows]
+        return [codec.encode(requests[at : at + CALIBRATION_BATCH]) for at in range(0, len(rows), CALIBRATION_BATCH)]
 
     def open(self, folder: Path) -> Predictor:
         """A candidate's folder as a bundle that answers, not yet calibrated."""
@@ -137,6 +193,14 @@ class Workshop:
         """Put the candidate's files into the new folder `bundle`, by links."""
         left_out = shutil.ignore_patterns(bundle_format.MANIFEST, SETTINGS)
         shutil.copytree(self.make(spec), bundle, copy_function=link_or_copy, ignore=left_out)
+
+
+def _able(learner: Any, verb: str) -> Any:
+    """What makes a learner smaller. Raises DataError when it has no such."""
+    if not hasattr(learner, verb):
+        name = {"trim": "vocabulary"}.get(verb, verb)
+        raise DataError(f"a model of this task has no `{name}`", "compress.candidates", f"leave `{name}` out")
+    return getattr(learner, verb)
 
 
 def copy_companions(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,34 @@ def quantise(source: Path, target: Path) -> None:
 
     with _muted():
         quantize_dynamic(source, target, None, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+
+
+def quantise_static(source: Path, target: Path, batches: Sequence[Mapping[str, Any]]) -> None:
+    """Write `source` (float32 ONNX) as int8 to `target`, products with scales that `batches` (arrays by input) fix: a
+    scale for each product's activations, so that an answer does not depend on its batch. Embeddings are as in
+    `quantise`."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.calibrate import CalibrationDataReader
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Sample(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(batches)
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    ready, products = target.with_suffix(".ready"), target.with_suffix(".products")
+    with _muted():
+        quant_pre_process(source, ready, skip_symbolic_shape=True)
+        quantize_static(
+            ready, products, Sample(), QuantFormat.QDQ, ["MatMul", "Gemm"], per_channel=True, reduce_range=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"MatMulConstBOnly": True},
+        )  # fmt: skip
+        quantize_dynamic(products, target, ["Gather"], per_channel=False, weight_type=QuantType.QUInt8)
+    ready.unlink()
+    products.unlink()
 
 
 def quantise_weights(source: Path, target: Path, bits: int = 8) -> None:

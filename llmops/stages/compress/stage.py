@@ -7,18 +7,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from llmops.bundle import format as bundle_format
+from llmops.bundle.startup import startup
 from llmops.core.artifact import tree_digest, write_whole
 from llmops.core.errors import DataError, GateRefused, Mistake
-from llmops.core.protocols import Depends, Job, Measured, Places, Task
-from llmops.core.report import Number, Report, Table, markdown_table
+from llmops.core.protocols import Depends, Job, Measured, Metric, Places, Task
+from llmops.core.report import Curve, Number, Report, Table, markdown_table
 from llmops.core.section import Section
-from llmops.stages.compress.candidates import FLOAT32, Spec, Workshop, asked, specs
+from llmops.fields.rows import read_split
+from llmops.stages.compress.candidates import FLOAT32, SMALLER, Spec, Workshop, asked, specs
 from llmops.stages.compress.card import model_card
-from llmops.stages.compress.choose import Entry, choose, judged_early, reasons
+from llmops.stages.compress.choose import Entry, choose, judged_early, nearest, paired, reasons
 from llmops.stages.compress.config import CompressSection
+from llmops.tasks.timing import PAIRED, cost_ratio
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")
 VALID = "valid_"
@@ -38,7 +43,7 @@ class CompressStage:
     """See the module."""
 
     name = "compress"
-    version = 6
+    version = 7
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         need, section = sections["need"].plain(), _section(sections)
@@ -47,7 +52,7 @@ class CompressStage:
             "compress": {**section.plain(), "candidates": candidates},
             "task": sections["task"].plain(),
             "goal": need["goal"],
-            "gates": {name: bounds for name, bounds in need["accept"].items() if judged_early(name)},
+            "gates": judged(need["accept"]),
         }
         return Depends(settings=settings, libraries=LIBRARIES)
 
@@ -74,10 +79,17 @@ class CompressStage:
         fields = work.fields(best)
         bundle = job.room.out / "bundle"
         work.workshop.hand_over(best.spec, bundle)
+        if best.spec.learns or best.spec.vocabulary:
+            work.twin_beside(best.spec, bundle)
         goal = str(job.sections["need"].plain()["goal"])
         write_whole(bundle / bundle_format.CARD, model_card(job.project, goal, fields, work.about))
         bundle_format.write(bundle, fields)
         return report(work, trials, best, fields)
+
+
+def judged(accept: Mapping[str, Any]) -> dict[str, Any]:
+    """The gates that are judged here already."""
+    return {name: bounds for name, bounds in accept.items() if judged_early(name)}
 
 
 def _section(sections: Mapping[str, Section]) -> CompressSection:
@@ -98,6 +110,7 @@ class Bench:
         self.about: dict[str, Any] = json.loads((self.dataset / "dataset.json").read_bytes())
         self.workshop = Workshop(job)
         self.trained = self.workshop.learner.predict(self.dataset, "valid")
+        self.entries: dict[Spec, Entry] = {}
         self.unseen: Any = getattr(self.workshop.learner, "unseen", None)
         """What a model answered to the validation rows before it learnt them too; None: the model never did."""
         self.trained_figures = self.quality(self.trained)
@@ -110,48 +123,80 @@ class Bench:
     def judge(self, spec: Spec) -> float:
         """The trained model's metric on validation that a candidate is held against. A student does not learn these
         rows; neither had the model whose answers are `unseen`."""
-        if spec.distil is None or self.unseen is None:
+        if not spec.learns or self.unseen is None:
             return self.trained_quality
         return self.quality(self.unseen)[self.metric.name]
 
     def trials(self) -> list[Trial]:
-        """Every candidate, made, measured and judged; the plain float32 export always, for comparison."""
+        """Every candidate, made, measured and judged; the plain float32 export always, for comparison. Where the config
+        names none, and none of the usual ones is allowed, ever smaller ones until one is."""
         wanted = specs(self.section, self.task)
-        float32 = Trial(FLOAT32, self.measure(FLOAT32))
-        assert float32.entry is not None
-        trials = [float32, *(self.attempt(spec) for spec in wanted if spec != FLOAT32)]
-        for trial in trials:
-            if trial.entry is not None:
-                limit = self.section.max_quality_loss
-                trial.refused += reasons(
-                    trial.entry, float32.entry, self.judge(trial.spec), self.metric, limit, self.accept
-                )
+        trials = [self.attempt(spec) for spec in [FLOAT32, *(spec for spec in wanted if spec != FLOAT32)]]
         if FLOAT32 not in wanted:
-            float32.refused.append("not asked for; made for comparison")
+            trials[0].refused.append("not asked for; made for comparison")
+        if self.section.candidates is None and "int8" in self.task.forms:
+            for spec in SMALLER:
+                if any(not trial.refused for trial in trials):
+                    break
+                trials.append(self.attempt(spec))
         return trials
 
     def attempt(self, spec: Spec) -> Trial:
-        """A candidate, or the reason why it cannot be made from this model."""
+        """A candidate, measured and judged; or the reason why it cannot be made from this model."""
         try:
-            return Trial(spec, self.measure(spec))
+            entry = self.measure(spec)
         except DataError as error:
+            if spec == FLOAT32:
+                raise
             return Trial(spec, refused=[str(error)])
+        self.entries[spec] = entry
+        limit = self.section.max_quality_loss
+        why = reasons(entry, self.entries[FLOAT32], self.judge(spec), self.metric, limit, self.accept)
+        return Trial(spec, entry, why)
 
     def measure(self, spec: Spec) -> Entry:
         """Make one candidate and measure it."""
         folder = self.workshop.make(spec)
         self.job.room.say(f"measuring {spec.name}")
         opened = self.workshop.open(folder)
-        found = self.task.measure(self.task_section, self.dataset, opened, self.trained)
-        return Entry(spec.name, bundle_format.size_mb(folder), found)
+        found = self.task.measure(self.task_section, self.dataset, opened, self.twin(spec))
+        found = replace(found, figures={**found.figures, **startup(folder)})
+        return Entry(
+            spec.name, bundle_format.size_mb(folder), found, self.slower(spec, opened), self.change(spec, found.answers)
+        )
+
+    def twin(self, spec: Spec) -> Any:
+        """What a candidate shall say to the validation rows: its own self before it became an ONNX file of other
+        numbers. A student is judged against its teacher by its quality."""
+        if spec == spec.plain():
+            return self.workshop.student(spec).predict(self.dataset, "valid") if spec.learns else self.trained
+        if not spec.learns and not spec.vocabulary:
+            return self.trained
+        if spec.plain() not in self.entries:
+            self.entries[spec.plain()] = self.measure(spec.plain())
+        return self.entries[spec.plain()].measured.answers
+
+    def slower(self, spec: Spec, opened: Any) -> float:
+        """How many times as long as float32 a candidate takes for one answer, in alternating turns."""
+        if spec == FLOAT32 or self.task.runtime != "oneshot":
+            return 1.0
+        requests = [opened.codec.request(row) for row in islice(read_split(self.dataset, "valid"), PAIRED)]
+        return cost_ratio(opened, self.workshop.open(self.workshop.make(FLOAT32)), requests)
+
+    def change(self, spec: Spec, answers: Any) -> tuple[float, float, float] | None:
+        """How much righter a candidate's answers are than the trained model's."""
+        against = self.trained if self.unseen is None or not spec.learns else self.unseen
+        ours, theirs = (self.task.rowwise(self.task_section, self.dataset, "valid", one) for one in (answers, against))
+        return None if ours is None or not len(ours) else paired(ours, theirs)
 
     def best(self, trials: list[Trial]) -> Trial:
         """The candidate that becomes the bundle. Raises GateRefused when none is allowed."""
         allowed = [trial.entry for trial in trials if trial.entry is not None and not trial.refused]
         if not allowed:
             told = table(trials)
+            near = nearest([trial.entry for trial in trials if trial.entry is not None], judged(self.accept))
             raise GateRefused(
-                "no candidate is allowed to serve",
+                f"no candidate is allowed to serve; {near}",
                 "compress.candidates",
                 "try other candidates, raise `compress.max_quality_loss`, or loosen `need.accept`",
                 markdown_table(told.columns, told.rows),
@@ -159,13 +204,19 @@ class Bench:
         name = choose(allowed, self.section.prefer, self.metric).name
         return next(trial for trial in trials if trial.spec.name == name)
 
+    def twin_beside(self, spec: Spec, bundle: Path) -> None:
+        """Leave the candidate's float32 self beside the bundle: deploy holds the server's answers against it."""
+        folder = bundle.with_name(bundle_format.TWIN)
+        self.workshop.hand_over(spec.plain(), folder)
+        bundle_format.write(folder, self.workshop.fields(self.workshop.make(spec.plain())))
+
     def fields(self, best: Trial) -> dict[str, Any]:
         """All of bundle.json; what is calibrated is fitted on this very candidate's answers."""
         assert best.entry is not None
         found = best.entry.measured
         self.job.room.say("the baseline on the same rows")
         baseline = self.task.baseline(self.task_section, self.dataset)
-        unseen = None if best.spec.distil else self.unseen
+        unseen = None if best.spec.learns else self.unseen
         honest = found if unseen is None else replace(found, answers=unseen)
         settings, does = self.task.calibrate(self.task_section, self.dataset, honest)
         metrics = {
@@ -227,6 +278,7 @@ def report(work: Bench, trials: list[Trial], best: Trial, fields: Mapping[str, A
         f" {metric} {found.quality:.4f} on validation (trained model {work.trained_quality:.4f})",
         numbers=numbers,
         tables=[table(trials, best), quality_table(trials, work.trained_figures)],
+        curves=trade_offs(trials, work.metric),
         warnings=[*noted(metrics["valid"]), *warnings(trials)],
     )
 
@@ -236,7 +288,8 @@ def table(trials: list[Trial], best: Trial | None = None) -> Table:
     measured = [trial.entry.measured for trial in trials if trial.entry is not None]
     shown = list(dict.fromkeys(name for found in measured for name in costs(found.figures)))
     columns = [
-        "candidate", "size MB", *(heading(name) for name in shown), "on validation", "agreement", "verdict",
+        "candidate", "size MB", *(heading(name) for name in shown), "times float32", "on validation", "change",
+        "agreement", "verdict",
     ]  # fmt: skip
     rows = [row(trial, shown, trial is best) for trial in trials]
     return Table("Candidates, measured on this machine", columns, rows)
@@ -253,11 +306,39 @@ def quality_table(trials: list[Trial], trained: Mapping[str, float]) -> Table:
 def row(trial: Trial, shown: list[str], chosen: bool) -> list[Number]:
     """A candidate's line in the table."""
     verdict = "chosen" if chosen else "refused: " + "; ".join(trial.refused) if trial.refused else "allowed"
-    if trial.entry is None:
-        return [trial.spec.name, None, *(None for _ in shown), None, None, verdict]
-    found = trial.entry.measured
+    entry = trial.entry
+    if entry is None:
+        return [trial.spec.name, None, *(None for _ in shown), None, None, None, None, verdict]
+    found = entry.measured
     told = [found.figures.get(name) for name in shown]
-    return [trial.spec.name, trial.entry.size_mb, *told, found.quality, found.agreement, verdict]
+    change = None if entry.change is None else "{:+.4f} ({:+.4f} to {:+.4f})".format(*entry.change)
+    return [
+        entry.name, entry.size_mb, *told, round(entry.slower, 2), found.quality, change, found.agreement, verdict,
+    ]  # fmt: skip
+
+
+def trade_offs(trials: list[Trial], metric: Metric) -> list[Curve]:
+    """Quality by size and by time of an answer: each candidate a point, and the line of those that no other beats."""
+    entries = [trial.entry for trial in trials if trial.entry is not None]
+    if len(entries) < 2:
+        return []
+    axes = (("size, MB", lambda one: one.size_mb), ("one answer, ms", lambda one: one.measured.cost_ms))
+    return [
+        Curve(f"Quality by {x}", x, "on validation", {
+            "no other is better in both": front([(cost(one), one.measured.quality) for one in entries], metric),
+            **{one.name: [(cost(one), one.measured.quality)] for one in entries},
+        })
+        for x, cost in axes
+    ]  # fmt: skip
+
+
+def front(points: list[tuple[float, float]], metric: Metric) -> list[tuple[float, float]]:
+    """The points (cost, quality) that no other beats in both (Pareto), from the cheapest on."""
+    best: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda point: (point[0], -metric.gain(point[1], 0.0))):
+        if not best or metric.gain(quality, best[-1][1]) > 0:
+            best.append((cost, quality))
+    return best
 
 
 def costs(figures: Mapping[str, Number]) -> dict[str, Number]:

@@ -27,7 +27,7 @@ class DeployStage:
     """Takes bundle, dataset and model; gives the proof."""
 
     name = "deploy"
-    version = 6
+    version = 7
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         """The server's settings that count, and what computes. Where it listens in production changes nothing."""
@@ -88,13 +88,24 @@ def _prove(job: Job, bundle: Path, settings: DeploySection) -> Proof:
     """Start the server on the bundle and let the task ask it."""
     from llmops.stages.deploy.prove import BundleServer
 
-    learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
-    learner.load(job.inputs["model"])
     work = job.room.work / "server"
     shutil.rmtree(work, ignore_errors=True)  # a killed run's traffic is not this one's
     work.mkdir(parents=True)
     with BundleServer(bundle, settings, work) as server:
-        return job.task.prove(job.sections["task"], job.inputs["dataset"], bundle, server, learner, job.room)
+        return job.task.prove(job.sections["task"], job.inputs["dataset"], bundle, server, _trained(job), job.room)
+
+
+def _trained(job: Job) -> Any:
+    """What the server's answers are held against: the trained model; where the bundle is a student of it, the student
+    before its numbers changed."""
+    from llmops.stages.deploy.twin import Twin
+
+    twin = job.inputs["bundle"].with_name(bundle_format.TWIN)
+    if twin.exists():
+        return Twin(twin)
+    learner = job.task.learner(job.sections["task"], job.sections["train"], job.seed)
+    learner.load(job.inputs["model"])
+    return learner
 
 
 def _compared(job: Job, proof: Proof, baseline: Mapping[str, Any], threads: int) -> tuple[dict[str, Number], list[str]]:

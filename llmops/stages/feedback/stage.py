@@ -32,7 +32,7 @@ class FeedbackStage:
     """See the module."""
 
     name = "feedback"
-    version = 3
+    version = 4
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         feedback = sections["feedback"]

@@ -27,7 +27,7 @@ class NeedStage:
     """See the module."""
 
     name = "need"
-    version = 4
+    version = 5
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         prepare: Any = sections["prepare"]

@@ -31,7 +31,7 @@ class PrepareStage:
     """See the module."""
 
     name = "prepare"
-    version = 3
+    version = 4
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         prepare = _section(sections)

@@ -30,7 +30,7 @@ class TrainStage:
     """Trains the task's learner with the settings of `train:`."""
 
     name = "train"
-    version = 5
+    version = 6
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         train = {key: value for key, value in sections["train"].plain().items() if key not in SCHEDULING}

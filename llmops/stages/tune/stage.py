@@ -26,7 +26,7 @@ class TuneStage:
     """See the module."""
 
     name = "tune"
-    version = 5
+    version = 6
 
     def depends(self, sections: Mapping[str, Section], task: Task, places: Places) -> Depends:
         settings = {name: sections[name].plain() for name in ("tune", "train")}

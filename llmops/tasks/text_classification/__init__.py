@@ -41,6 +41,7 @@ class TextClassification(TextTask):
         "baseline": "llmops.tasks.text_classification.baseline:score_dataset",
         "measure": "llmops.tasks.text_classification.measure:measure",
         "quality": "llmops.tasks.text_classification.assess:quality",
+        "rowwise": "llmops.tasks.text_classification.assess:rowwise",
         "calibrate": "llmops.tasks.text_classification.assess:calibrate",
         "prove": "llmops.tasks.text_classification.proof:prove",
         "score": "llmops.tasks.text_classification.proof:score",

@@ -38,6 +38,16 @@ def agreement(dataset: Path, split: str, logits: np.ndarray[Any, Any], others: n
     return float(same[inside].mean()) if inside.any() else float(same.mean())
 
 
+def rowwise(
+    section: TextClassificationSection, dataset: Path, split: str, logits: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Whether each row of a class gets its label, float64 [rows of a class]."""
+    labels = truth(dataset, split)
+    inside = labels >= 0
+    right: np.ndarray[Any, Any] = (logits[inside].argmax(axis=1) == labels[inside]).astype(np.float64)
+    return right
+
+
 def calibrate(
     section: TextClassificationSection, dataset: Path, logits: np.ndarray[Any, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -139,16 +139,53 @@ class FrozenProblem(PretrainedProblem):
         return logits
 
 
+@dataclass(frozen=True)
+class States:
+    """Hidden states of a `teacher` that a student's are drawn to: those `after` so many of its layers, one for each of
+    the student's; `weight` is what their distance counts, `pad` the teacher's padding id."""
+
+    teacher: PretrainedClassifier
+    after: list[int]
+    weight: float
+    pad: int
+
+    def distance(self, student: tuple[Tensor, ...], tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Mean squared distance of the student's states [batch, length, width] from the teacher's, over what is no
+        padding, in units of the latter's mean square (Jiao et al. 2020, TinyBERT)."""
+        with torch.no_grad():
+            told = self.teacher.encoder(input_ids=tokens, attention_mask=mask, output_hidden_states=True).hidden_states
+        there = torch.ones_like(tokens) if mask is None else mask
+        far = torch.zeros((), device=tokens.device)
+        for place, ours in zip(self.after, student[1:], strict=True):
+            theirs = told[place]
+            apart, size = ((one.float() ** 2).mean(-1) * there for one in (ours - theirs, theirs))
+            far = far + apart.sum() / size.sum()
+        return self.weight * far / len(self.after)
+
+
 class DistilProblem(TextProblem):
-    """A student learns the teacher's softened answers and the labels (Hinton et al. 2015)."""
+    """A student learns the teacher's softened answers and the labels (Hinton et al. 2015), and what the teacher's
+    layers make of a text."""
 
     teacher: Tensor
     temperature: float
+    states: States | None = None
 
     def loss(self, batch: Batch) -> Tensor:
-        logits = self.logits(batch)
+        far: Tensor | float = 0.0
+        if self.states is None:
+            logits = self.logits(batch)
+        else:
+            assert isinstance(self.network, PretrainedClassifier)
+            found, pooled = self.network.stated(batch.tokens, batch.mask)
+            logits = self.network.classify(pooled)
+            tokens, mask = self.train.padded(batch.rows, self.states.pad)  # not numbered as the student's slice is
+            far = self.states.distance(
+                found, torch.from_numpy(tokens).to(self.device),
+                None if mask is None else torch.from_numpy(mask).to(self.device),
+            )  # fmt: skip
         likeness = self.objective.likeness(logits, self.teacher[batch.rows], self.temperature)
-        return likeness + self.objective.loss(logits, batch.rows)
+        return likeness + self.objective.loss(logits, batch.rows) + far
 
 
 def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.ndarray:
