@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from llmops.core.errors import DataError, MachineError
-from llmops.engine import choices, device
+from llmops.engine import choices, device, verdict
 from llmops.engine.batching import Rowwise, padded_cells, plan_epoch, scoring_batches
 from llmops.engine.checkpoint import Checkpoints
 from llmops.engine.clock import PHASES, Clock
@@ -471,12 +471,39 @@ def test_a_batch_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path, mon
         train(tmp_path, batch_size="auto")
 
 
-def test_precision_goes_by_real_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_goes_by_real_steps_and_the_verdict_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "bfloat16_gain", lambda kind: 9.0)
-    _, state, room = train(tmp_path, precision="auto")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(verdict, "LEAST_S", 0.05)
+    _, state, room = train(tmp_path / "first", precision="auto")
     said = next(line for line in room.said if line.startswith("computing in "))
-    gain = float(said.split("is ")[1].split()[0])
+    gain = float(said.split(" is ")[1].split()[0])
     assert state.machine["precision"] == ("bfloat16" if gain >= choices.GAIN else "float32")
+    _, again, room = train(tmp_path / "second", precision="auto")
+    assert again.machine["precision"] == state.machine["precision"]
+    told = next(line for line in room.said if line.startswith("computing in "))
+    assert f"was, when it was measured here, {gain:.2f} times" in told
+    (tmp_path / "cache" / "llmops" / "precision.json").write_text("not JSON")
+    assert " is " in next(line for line in train(tmp_path / "third", precision="auto")[2].said if "computing" in line)
+
+
+@pytest.mark.parametrize(("float32", "bfloat16", "new"), [(4.0, 2.0, 3.0), (2.0, 1.0, 30.0), (1.0, 3.0, 0.0)])
+def test_what_a_new_shape_costs_counts_as_in_a_training(float32: float, bfloat16: float, new: float) -> None:
+    """bfloat16's products are made ready for each new shape; one shape alone would say that it is twice as fast."""
+    now, seen = [0.0], set[int]()
+    dice = random.Random(1)
+    batches = [np.arange(dice.randint(1, 100)) for _ in range(9999)]
+
+    def step(precision: str, rows: np.ndarray) -> None:
+        if precision == "float32":
+            now[0] += float32 / 100
+            return
+        now[0] += (bfloat16 + new * (len(rows) not in seen)) / 100
+        seen.add(len(rows))
+
+    gain = verdict.gain_of(iter(batches), step, 1.25, clock=lambda: now[0])
+    assert float32 / (bfloat16 + new) - 1e-9 <= gain <= float32 / bfloat16 + 1e-9
+    assert 2 * verdict.LEAST_S <= now[0] <= 2 * verdict.MOST_S + 1
 
 
 def test_the_time_is_accounted_for(tmp_path: Path) -> None:

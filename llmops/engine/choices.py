@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from llmops.engine.parallel import World
 from llmops.engine.precision import LIMIT_SIZES, bfloat16_gain, computing, prepare_device, synchronise
 from llmops.engine.state import Trainable
 from llmops.engine.step import ran_out
+from llmops.engine.verdict import gain_of, verdict
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 USUAL = 32
@@ -33,8 +35,6 @@ MEMORY_SHARE = 0.8
 """Of the device's memory, what a step may take."""
 GAIN = 1.25
 """bfloat16 is taken when products, and whole steps, are at least this many times as fast as in float32."""
-TURNS = 3
-"""Steps by which precisions are compared, the best of each."""
 TIMED_S = 0.3
 """Seconds for which each size is timed."""
 
@@ -67,25 +67,35 @@ def chosen(problem: Trainable, settings: FitSection, room: Room) -> dict[str, An
 
 
 def choose_precision(problem: Trainable, settings: FitSection, room: Room) -> str:
-    """bfloat16 where matrix products are faster in it here and real steps too, else float32."""
+    """bfloat16 where matrix products are faster in it here and real steps too, else float32. It is found out once for a
+    machine and a network."""
     device = device_of(problem.network)
-    if device.type not in LIMIT_SIZES or bfloat16_gain(device.type) < GAIN:
+    if device.type not in LIMIT_SIZES:
         return "float32"
     size = USUAL if settings.batch_size == "auto" else settings.batch_size
-    rows = usual(problem.plan(size, 0, 1), problem.cells)
+    found = verdict(problem.network, size, lambda: measured_gain(problem, settings, size))
+    name = "bfloat16" if found.gain >= GAIN else "float32"
+    when = "was, when it was measured here," if found.kept else "is"
+    room.say(f"computing in {name}: a step in bfloat16 {when} {found.gain:.2f} times as fast")
+    return name
+
+
+def measured_gain(problem: Trainable, settings: FitSection, size: int) -> float:
+    """How many times as fast the gradients of real batches are in bfloat16; of matrix products, where these are slower
+    already. No weight is changed."""
+    products = bfloat16_gain(device_of(problem.network).type)
+    if products < 1:
+        return products
+    batches = problem.plan(size, 0, 1)
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(batches))
     problem.network.train()
-    took = dict.fromkeys(("float32", "bfloat16"), math.inf)
-    for turn in range(1 + TURNS):
-        for name in took:
-            began = time.perf_counter()
-            gradient(problem, settings.model_copy(update={"precision": name}), rows)
-            if turn:
-                took[name] = min(took[name], time.perf_counter() - began)
+
+    def step(precision: str, rows: np.ndarray) -> None:
+        gradient(problem, settings.model_copy(update={"precision": precision}), rows)
+
+    gain = gain_of((batches[place] for place in cycle(order.tolist())), step, GAIN)
     problem.network.zero_grad(set_to_none=True)
-    gain = took["float32"] / took["bfloat16"]
-    found = "bfloat16" if gain >= GAIN else "float32"
-    room.say(f"computing in {found}: a step in bfloat16 is {gain:.2f} times as fast here")
-    return found
+    return gain
 
 
 def scaled(rate: float, size: int) -> float:

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from llmops.core.machine import folder, processor
+
 SOURCE = Path(__file__).with_name("causal.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 WIDE = "-mprefer-vector-width=512"
@@ -55,22 +57,6 @@ def digest(compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=TIMEOUT_S, check=True).stdout
     known = [SOURCE.read_bytes(), version, processor(), " ".join(FLAGS).encode()]
     return hashlib.sha256(b"\0".join(known)).hexdigest()[:16]
-
-
-def processor() -> bytes:
-    """The processor's name and abilities: -march=native goes by them."""
-    lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-    return b"\n".join(sorted({line for line in lines if line.startswith((b"model name", b"flags", b"Features"))}))
-
-
-def folder() -> Path:
-    """Where compiled files are kept for this user; a folder that others could write into is not used."""
-    found = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmops"
-    found.mkdir(parents=True, exist_ok=True, mode=0o700)
-    status = found.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o002:
-        raise OSError(f"{found} is open to others")
-    return found
 
 
 def build(compiler: str, path: Path) -> None:

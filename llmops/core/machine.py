@@ -1,0 +1,26 @@
+"""This machine: its processor, and where what was found out or compiled for it is kept."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def processor() -> bytes:
+    """The processor's name and abilities: -march=native goes by them."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.processor().encode()
+    lines = path.read_bytes().splitlines()
+    return b"\n".join(sorted({line for line in lines if line.startswith((b"model name", b"flags", b"Features"))}))
+
+
+def folder() -> Path:
+    """Where such things are kept for this user. Raises OSError for a folder that others could write into."""
+    found = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmops"
+    found.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = found.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o002:
+        raise OSError(f"{found} is open to others")
+    return found
