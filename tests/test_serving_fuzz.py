@@ -1,4 +1,4 @@
-"""serving: schemathesis reads /openapi.json and sends what it says, and what it does not say; nothing is answered 5xx."""
+"""serving: schemathesis sends what /openapi.json says, and what it does not say; nothing is answered 5xx."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class AcceptSection(Section):
     size_mb: Gate | None = None
     """Size of the bundle's weights and tokenizer, 1 MB = 1e6 bytes."""
     parity: Gate | None = Gate(at_least=0.98)
-    """Share of test rows (of tokens, where the model writes) on which the server says what the trained model says. A
-    distilled student, which is another model, needs a lower bound."""
+    """Share of test rows (of tokens, where the model writes) on which the server says what the trained model says; of
+    a student, which is another model, what the student itself says in float32."""
     above_baseline: Gate | None = Gate(at_least=0.0)
     """How much better the task's metric is than the simple baseline's."""
     champion: ChampionGate | None = ChampionGate()
