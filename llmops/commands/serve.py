@@ -16,7 +16,7 @@ def serve_project(project: Project, run_id: str | None, host: str | None, port: 
     deploy = project.sections["deploy"]
     given: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     settings = ServeSection(**{**{name: getattr(deploy, name) for name in ServeSection.model_fields}, **given})
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.host not in ("127.0.0.1", "::1", "localhost") and settings.key_env is None:
         console.warn(f"{settings.host} is reachable from other machines; the server asks nobody who they are")
     if run_id is None:
         serve_champion(project.name, project.places, settings, console.say)

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from llmops.serving.door import WITHOUT_KEY, Door, key_of
 from llmops.serving.guard import Guard
 from llmops.serving.service import HUNG_UP, PAGE, Service, broken
 from llmops.serving.wire import Refusal, http_refusal
@@ -21,7 +22,8 @@ INTERFACE = {"/docs": "api.html", "/api.js": "api.js", "/api.css": "api.css"}
 
 
 def make_app(service: Service) -> Guard:
-    """The ASGI application: the addresses, behind the guard that counts requests and sets the headers of safety."""
+    """The ASGI application: the addresses, behind the door that asks for a key, and the guard that counts requests and
+    sets the headers of safety. Raises MachineError when the key is not there."""
     posts, gets, pages = service.posts, service.gets, {**service.pages, **INTERFACE}
     routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()]
     routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()]
@@ -34,7 +36,9 @@ def make_app(service: Service) -> Guard:
         Exception: partial(_broken, refused),
     }
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=service.life)
-    return Guard(app, service.metrics, {*posts, *gets, *pages})
+    settings = service.settings
+    door = Door(app, settings, key_of(settings), {*WITHOUT_KEY, *pages}, service.speaks_openai)
+    return Guard(door, service.metrics, {*posts, *gets, *pages})
 
 
 async def _page(path: Path, request: Request) -> Response:

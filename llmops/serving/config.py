@@ -41,6 +41,14 @@ class ServeSection(Section):
     """How long a client may take to send a request's body; and how long it may take none of its answer."""
     idle_timeout_s: float = Field(30.0, gt=0, le=3600)
     """How long a connection stays open between two requests. A client that waits for its answer is not idle."""
+    key_env: str | None = Field(None, min_length=1)
+    """The environment variable that holds a key, which clients then must send (Authorization: Bearer KEY); /livez,
+    /readyz, /metrics and the page's own files are open without. Absent: the server asks nobody who they are."""
+    allow_origins: list[str] = []
+    """Origins (https://shop.example) whose pages may ask this server from a browser; "*": any. None by default."""
+    log_requests: bool = False
+    """Whether the server notes each request on stderr, as a line of JSON: its id (the header X-Request-ID, the client's
+    or a new one), method, path, status, milliseconds; no word of what was said."""
     keep_traffic_days: int = Field(30, ge=1)
     """Requests older than this leave the traffic log."""
     log_text: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -82,7 +83,20 @@ def make_service(
 
 def run(service: Service, listener: socket.socket) -> None:
     """Answer on a bound socket until told to stop, then answer what is in flight and close the log."""
+    if service.settings.log_requests:
+        note_requests()
     uvicorn.Server(configured(service)).run(sockets=[listener])
+
+
+def note_requests() -> None:
+    """Send the lines about requests to stderr as they are."""
+    noted = logging.getLogger("llmops.requests")
+    if not noted.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        noted.addHandler(handler)
+        noted.setLevel(logging.INFO)
+        noted.propagate = False
 
 
 def configured(service: Service) -> uvicorn.Config:

@@ -95,7 +95,7 @@ function listed(path, method, told) {
 }
 
 async function introduce() {
-  doc = await (await fetch("openapi.json")).json();
+  doc = await (await asked("openapi.json")).json();
   const every = Object.entries(doc.paths).flatMap(([path, at]) => Object.entries(at).map(([method, told]) => [path, method, told]));
   $("about").textContent = `${doc.info.title}, version ${doc.info.version}. A wrong request gets a 4xx with what is wrong and what to do.`;
   $("addresses").replaceChildren(...every.map((one) => listed(...one)));

@@ -27,3 +27,16 @@ async function guarded(button, work) {
     button.disabled = false;
   }
 }
+
+const KEY = "llmops-key"; // a server that asks for a key is told it; the browser forgets it with the tab
+
+async function asked(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const response = await fetch(path, { ...options, headers });
+  if (response.status !== 401) return response;
+  const given = window.prompt("This server asks for a key:");
+  if (!given) return response;
+  sessionStorage.setItem(KEY, given.trim());
+  return asked(path, options);
+}

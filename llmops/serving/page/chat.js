@@ -19,7 +19,7 @@ async function call(path, body, signal) {
   const options = body && { method: "POST", headers, body: JSON.stringify(body), signal };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await asked(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server cannot be reached. Is it still running?");

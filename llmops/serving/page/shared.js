@@ -7,7 +7,7 @@ async function call(path, body) {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await asked(path, options);
   } catch {
     throw new Error("The server cannot be reached. Is it still running?");
   }
