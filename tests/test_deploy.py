@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -11,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from llmops.bundle.runtimes import open_runtime
@@ -22,6 +25,7 @@ from llmops.core.report import Passage, Report
 from llmops.registry import store
 from llmops.stages.deploy import container, prove
 from llmops.stages.deploy.config import DeploySection
+from llmops.stages.deploy.manifests import write_manifests
 from llmops.stages.deploy.stage import DeployStage
 from llmops.stages.need.config import need_section
 from llmops.tasks import asking
@@ -277,10 +281,36 @@ def test_promotion_puts_the_container_files_beside_the_bundle(promoted: Path) ->
     assert "/livez" in dockerfile
     ignored = (promoted / ".dockerignore").read_text().splitlines()
     assert ignored == ["*", "!bundle", "!*.whl"]
-    import yaml
-
     compose = yaml.safe_load((promoted / "compose.yaml").read_text())
     assert compose["services"]["demo"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+@pytest.mark.parametrize("key", [None, "DESK_KEY"])
+def test_kubernetes_takes_the_manifests(tmp_path: Path, key: str | None) -> None:
+    write_manifests(tmp_path, "Desk of_Demos", DeploySection(key_env=key), size_mb=24.0)
+    told = list(yaml.safe_load_all((tmp_path / "kubernetes.yaml").read_text()))
+    assert [one["kind"] for one in told] == ["PersistentVolumeClaim", "Deployment", "Service"]
+    for one in told:
+        kubernetes_validate.validate(one, "1.34", strict=True)
+    [server] = told[1]["spec"]["template"]["spec"]["containers"]
+    assert server["resources"]["requests"]["memory"] == "560Mi"
+    assert {"readinessProbe", "livenessProbe", "startupProbe"} <= server.keys()
+    assert [one["name"] for one in server.get("env", [])] == ([key] if key else [])
+    server["ports"][0]["containerPort"] = "eighty"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(told[1], "1.34", strict=True)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    settings = DeploySection(key_env="DESK_KEY", allow_origins=["https://shop.example/100%", "$HOME"])
+    write_manifests(tmp_path, "demo", settings, size_mb=24.0)
+    unit = tmp_path / "demo.service"
+    text = unit.read_text()
+    assert "EnvironmentFile=/etc/demo.env" in text and "--traffic /var/lib/demo/traffic.db" in text
+    unit.write_text(text.replace("/opt/demo/venv/bin/python", sys.executable).replace("/opt/demo", str(tmp_path)))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "demo.service" not in done.stderr, done.stderr
 
 
 def test_without_sources_the_same_version_comes_from_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

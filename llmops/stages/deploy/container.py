@@ -45,9 +45,10 @@ services:
   {name}:
     build: .
     restart: unless-stopped
-    read_only: true
+    stop_grace_period: 35s  # what is in flight has thirty seconds
+{environment}    read_only: true
     tmpfs: [/tmp]
-    ports: ["127.0.0.1:{port}:{port}"]  # the server asks nobody who they are: put a proxy before it to open it wider
+    ports: ["127.0.0.1:{port}:{port}"]  # {open}
     volumes: [traffic:/traffic]
 volumes:
   traffic: {{}}
@@ -70,7 +71,13 @@ def write_container(folder: Path, project: str, settings: ServeSection) -> str |
     text = DOCKERFILE.format(name=project, port=PORT, install=install, health=health, command=command)
     (folder / "Dockerfile").write_text(text, encoding="utf-8")
     (folder / ".dockerignore").write_text("*\n!bundle\n!*.whl\n", encoding="utf-8")
-    (folder / "compose.yaml").write_text(COMPOSE.format(name=project, port=PORT), encoding="utf-8")
+    keyed = settings.key_env is not None
+    compose = COMPOSE.format(
+        name=project, port=PORT, environment=f"    environment: [{settings.key_env}]\n" if keyed else "",
+        open="put a proxy that speaks TLS before it to open it wider" if keyed
+        else "the server asks nobody who they are: give it a key (deploy.key_env) to open it wider",
+    )  # fmt: skip
+    (folder / "compose.yaml").write_text(compose, encoding="utf-8")
     if wheel is None:
         return f"the Dockerfile installs {distribution}=={llmops.__version__} from the package index: {trouble}"
     return None

@@ -71,11 +71,14 @@ class DeployStage:
     def promote(self, job: Job, report: Report) -> None:
         """Make the proven bundle the champion, with the container files beside it; says so in the report."""
         from llmops.stages.deploy.container import write_container
+        from llmops.stages.deploy.manifests import write_manifests
 
         extras = job.room.work / "container"
         shutil.rmtree(extras, ignore_errors=True)
         extras.mkdir(parents=True)
-        warning = write_container(extras, job.project, job.section("deploy", DeploySection))
+        settings = job.section("deploy", DeploySection)
+        warning = write_container(extras, job.project, settings)
+        write_manifests(extras, job.project, settings, bundle_format.size_mb(job.inputs["bundle"]))
         if warning:
             report.warnings.append(warning)
         version = store.promote(job.places.registry, job.inputs["bundle"], extras, job.run_id)
