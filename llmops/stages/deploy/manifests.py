@@ -16,8 +16,8 @@ MEMORY_MB = 512
 
 KUBERNETES = """\
 # The image of the Dockerfile beside this file, in a cluster:  kubectl apply -f kubernetes.yaml
-# Build and push it first, and put its name at `image`. Traffic is kept on the claim `{name}-traffic`: one writer, so one
-# replica; for more, give each a volume of its own (a StatefulSet), and feed all their logs to `llmops feedback --import`.
+# Build and push it first, and put its name at `image`. The traffic log lies on the claim `{name}-traffic`, which one
+# replica writes; more replicas need a claim each (a StatefulSet).
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {{name: {name}-traffic}}
@@ -41,13 +41,17 @@ spec:
     spec:
       terminationGracePeriodSeconds: {stop}
       automountServiceAccountToken: false
-      securityContext: {{runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001, seccompProfile: {{type: RuntimeDefault}}}}
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 10001
+        fsGroup: 10001
+        seccompProfile: {{type: RuntimeDefault}}
       containers:
         - name: server
           image: {name}:latest
           ports: [{{name: http, containerPort: {port}}}]
 {environment}          readinessProbe: {{httpGet: {{path: /readyz, port: http}}, periodSeconds: 5}}
-          livenessProbe: {{httpGet: {{path: /livez, port: http}}, periodSeconds: 20, timeoutSeconds: 3, failureThreshold: 3}}
+          livenessProbe: {{httpGet: {{path: /livez, port: http}}, periodSeconds: 20, timeoutSeconds: 3}}
           startupProbe: {{httpGet: {{path: /readyz, port: http}}, periodSeconds: 2, failureThreshold: 60}}
           resources:
             requests: {{cpu: "1", memory: {asked}Mi}}
