@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,12 +25,17 @@ from hypothesis import strategies as st
 from llmops.core.artifact import tree_digest, write_json
 from llmops.core.errors import MachineError
 from llmops.core.protocols import Job, Metric
+from llmops.core.report import Report
+from llmops.engine.ragged import Ragged
+from llmops.stages.tune import looks
 from llmops.stages.tune.config import TuneSection
+from llmops.stages.tune.looks import Plan, planned
 from llmops.stages.tune.pruning import below_median, falls_behind, hopeless
 from llmops.stages.tune.space import grid, own_picks
 from llmops.stages.tune.stage import TuneStage
 from llmops.tasks.text_classification.config import TextClassificationSection, TextTrainSection
 from tests.rooms import FakeRoom, places_in
+from tests.test_compress import trained_job
 
 ROOT = Path(__file__).parent.parent
 PAUSE_S = float(os.environ.get("TEST_TUNE_PAUSE_S", "0"))
@@ -88,6 +94,9 @@ class CurveTask:
 
     def learner(self, section: Any, train: TextTrainSection, seed: int) -> CurveLearner:
         return CurveLearner(train, seed)
+
+    def thinned(self, dataset: Path, share: float, folder: Path) -> bool:
+        return False
 
 
 def sections(space: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -304,6 +313,50 @@ def test_the_budget_in_seconds_starts_no_trial_after_it(tmp_path: Path, monkeypa
     assert 1 < len(rows) < 20
     assert all("out of time" not in row[4] for row in rows[:-1])
     assert json.loads((job.room.work / "tune" / "clock.json").read_text())["spent_s"] >= 0.6
+
+
+@pytest.mark.parametrize(("seconds", "look_s", "way"), [
+    (60.0, 6.0, "looks"), (60.0, 25.0, "nothing"), (60.0, 1.0, "full"), (None, 99.0, "full"), (600.0, 6.0, "full"),
+])  # fmt: skip
+def test_what_a_budget_allows(seconds: float | None, look_s: float, way: str) -> None:
+    plan = planned(seconds, 20, look_s, 0.1)
+    assert plan.way == way
+    if seconds is not None:
+        assert plan.looks == min(20, int(seconds / look_s)) and plan.full == min(20, int(seconds / look_s * 0.1))
+
+
+def looking(folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch, **train: Any) -> tuple[Job, Report]:
+    """Tune with looks on a real small model, and a plan that no clock decides."""
+    monkeypatch.setattr(looks, "planned", lambda *_: plan)
+    space = {"learning_rate": {"choice": [1e-6, 3e-3, 1e-2, 3e-2]}}
+    made = trained_job(folder, "bag-of-words", **{"epochs": 4, "learning_rate": 1e-5, **train})
+    tune = TuneSection(space=space, trials=plan.looks, seconds=600, look=0.4)
+    job = replace(made, sections={**made.sections, "tune": tune})
+    return job, TuneStage().run(job)
+
+
+def test_many_looks_at_few_rows_and_one_training_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, report = looking(tmp_path, Plan(1, 8), monkeypatch)
+    assert (report.numbers["looks"], report.numbers["trials"], report.numbers["replaced"]) == (8, 2, True)
+    assert report.numbers["valid_accuracy"] > report.numbers["valid_accuracy_trained"]
+    assert "looks at few rows" in report.headline and report.tables[1].title == "Looks at 40% of the rows"
+    part, whole = (Ragged.read(folder / "train.safetensors") for folder in (tmp_path / "work" / "tune" / "rows",
+                                                                            job.inputs["dataset"]))  # fmt: skip
+    assert len(part) == pytest.approx(0.4 * len(whole), abs=2)
+    assert np.bincount(part.labels).min() > 0
+    told = [line for line in job.room.said if "the best is then trained in full" in line]  # type: ignore[attr-defined]
+    assert told, "what the budget allows is said beforehand"
+
+
+def test_looks_that_find_nothing_better_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, report = looking(tmp_path, Plan(1, 4), monkeypatch, learning_rate=1e-5, epochs=1)
+    assert report.numbers["looks"] == 4
+
+
+def test_a_budget_for_two_trials_is_no_search_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, report = looking(tmp_path, Plan(0, 2), monkeypatch)
+    assert (report.numbers["looks"], report.numbers["trials"], report.numbers["replaced"]) == (1, 1, False)
+    assert report.headline.startswith("no search: 600 s allow 2 looks") and report.warnings
 
 
 def test_seconds_spent_before_a_kill_count(tmp_path: Path) -> None:

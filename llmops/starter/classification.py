@@ -153,7 +153,7 @@ def _train(seen: Look) -> str:
     lines = [f"# {why}", f"train: {{{train}}}"]
     rate = "{learning_rate: {log: [1.0e-4, 6.0e-4]}}" if epochs else "{learning_rate: {log: [5.0e-4, 5.0e-3]}}"
     small = seen.rows * (epochs * 10 or 10) <= 100_000 and seen.length < 400
-    tune = f"tune: {{trials: 5, seconds: 60, sampler: tpe, space: {rate}}}"
+    tune = f"tune: {{trials: 12, seconds: 60, sampler: tpe, space: {rate}}}"
     lines.append(tune if small else f"# {tune}    # a search for better settings; takes a while on this much data")
     return "\n".join(lines)
 

@@ -114,6 +114,10 @@ class TaskBase:
         found: dict[str, float] = load(self.parts_for(section)["quality"])(section, dataset, split, answers)
         return found
 
+    def thinned(self, dataset: Path, share: float, folder: Path) -> bool:
+        """Not here."""
+        return False
+
     def rowwise(self, section: Any, dataset: Path, split: str, answers: Any) -> Any:
         """Of the task's parts; without one rows are not judged one by one."""
         rowwise = self.parts_for(section).get("rowwise")

@@ -151,6 +151,10 @@ class Task(Protocol):
     def trained_quality(self, section: Any, dataset: Path, split: str, answers: Any) -> dict[str, float]:
         """The task's figures of raw answers (as from `Learner.predict`) to a split."""
 
+    def thinned(self, dataset: Path, share: float, folder: Path) -> bool:
+        """Make `folder` a data set with a `share` of the training rows, the other splits as they are; False where the
+        task has no such. The same share is the same rows."""
+
     def rowwise(self, section: Any, dataset: Path, split: str, answers: Any) -> Any:
         """How right raw answers are, row by row: float64 [rows], 0 to 1; None where a task judges no single rows. Two
         models' differences on the same rows tell more than their two figures."""

@@ -17,8 +17,11 @@ from llmops.stages.tune.space import merged, mistakes, value_of
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from llmops.stages.tune.looks import Looks
     from llmops.stages.tune.study import Search
 
+FEWEST_LOOKS = 2
+"""One look is the trained model's own settings."""
 STATES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed"}
 
 
@@ -40,15 +43,31 @@ class TuneStage:
         return mistakes(tune.space, train, task.encoding(train).keys())
 
     def run(self, job: Job) -> Report:
-        from llmops.stages.tune.study import Search
+        from llmops.stages.tune.looks import search
 
-        search = Search(job)
-        search.run()
-        winner = search.winner()
-        source = search.model(winner.number) if winner.number else job.inputs["model"]
+        full, looks, planned = search(job)
+        winner = full.winner()
+        source = full.model(winner.number) if winner.number else job.inputs["model"]
         # Links: neither model is ever changed again, and nothing is stored twice.
         shutil.copytree(source, job.room.out / "model", copy_function=link_or_copy)
-        return report(search, winner)
+        return with_looks(report(full, winner), looks, planned)
+
+
+def with_looks(told: Report, looks: Looks | None, planned: str) -> Report:
+    """The report of the full trainings, and of the looks before them."""
+    if looks is None:
+        return told
+    tried = len(looks.trials)
+    told.numbers |= {"looks": tried, "looks_s": round(looks.clock.spent_s, 1)}
+    if tried < FEWEST_LOOKS:
+        told.headline = planned
+        told.warnings.append(planned)
+        return told
+    best = "the trained model's own settings are the best of them" if not looks.winner().number else "the best of them"
+    told.headline = f"{tried} looks at few rows: {best}; {told.headline}"
+    shown = table(looks, looks.trials)
+    told.tables.append(Table(f"Looks at {looks.tune.look:.0%} of the rows", shown.columns, shown.rows))
+    return told
 
 
 def report(search: Search, winner: FrozenTrial) -> Report:

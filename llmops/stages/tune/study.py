@@ -49,13 +49,14 @@ class Clock:
 class Search:
     """The search of one job. Trial 0 is the trained model; `run` does the others."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, name: str = "tune") -> None:
+        """`name` is the study's, and its folder's."""
+        self.job, self.dataset = job, job.inputs["dataset"]
         self.tune = job.section("tune", TuneSection)
         self.told = read_history(job.inputs["model"])
         self.train = as_trained(job.sections["train"], self.told)
         self.metric = job.task.metric(job.sections["task"])
-        self.folder = job.room.work / "tune"
+        self.folder = job.room.work / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.study = _open(self.folder, sampling.sampler(self.tune, type(self.train), job.seed), self.metric)
         self.distributions = sampling.distributions(self.tune.space, type(self.train))
@@ -65,13 +66,26 @@ class Search:
 
     def run(self) -> None:
         """Do trials until the budget is spent; afterwards `trials` holds them all."""
-        if not self.study.get_trials(deepcopy=False):
-            self._add_own()
+        self.begin()
         self._look()
         while trial := self._next():
             self._finish(trial)
             self._look()
             self._drop_losers()
+
+    def begin(self) -> None:
+        """Enter trial 0, the trained model, where the study is new."""
+        if not self.study.get_trials(deepcopy=False):
+            self._add_own()
+
+    def propose(self, picks: dict[str, Any]) -> None:
+        """Have the next trial take these values; once only, however often the search is carried on."""
+        self.begin()
+        self.study.enqueue_trial(picks, skip_if_exists=True)
+
+    def keep(self, learner: Any, found: dict[str, Any], number: int) -> None:
+        """Keep a trial's model, the best so far."""
+        _save_whole(learner, found, self.model(number))
 
     def winner(self) -> FrozenTrial:
         """The best complete trial; on a tie the earliest, so that trial 0 yields only to a better one."""
@@ -117,13 +131,13 @@ class Search:
     def _train_own(self) -> dict[str, Any]:
         learner = self.job.task.learner(self.job.sections["task"], self.train, self.job.seed)
         work = self._trial_folder(0) / "fit"
-        return train_from(self.job.base, learner, self.job.inputs["dataset"], work, self.job.room)
+        return train_from(self.job.base, learner, self.dataset, work, self.job.room)
 
     def _next(self) -> Trial | None:
         """The trial that a kill interrupted, else a new one, else None: the budget is spent."""
         for running in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             return Trial(self.study, running._trial_id)
-        begun = len(self.study.get_trials(deepcopy=False))
+        begun = sum(trial.state is not TrialState.WAITING for trial in self.study.get_trials(deepcopy=False))
         return None if begun >= self.size() or self.late() else self.study.ask()
 
     def late(self) -> bool:
@@ -151,7 +165,7 @@ class Search:
         learner = self.job.task.learner(self.job.sections["task"], train, self.job.seed)
         work = self._trial_folder(trial.number) / "fit"
         watch = Watch(self, trial, train)
-        found = train_from(self.job.base, learner, self.job.inputs["dataset"], work, self.job.room, watch)
+        found = train_from(self.job.base, learner, self.dataset, work, self.job.room, watch)
         self.clock.tick()
         if "stopped" in trial.user_attrs:
             self._tell(trial, TrialState.PRUNED, None, trial.user_attrs["stopped"])
@@ -162,7 +176,7 @@ class Search:
             self._tell(trial, TrialState.FAIL, None, f"{self.metric.name} is not a number")
             return
         if self.metric.gain(value, float(self.winner().value or 0)) > 0:
-            _save_whole(learner, found, self.model(trial.number))
+            self.keep(learner, found, trial.number)
         self._tell(trial, TrialState.COMPLETE, value, trial.user_attrs.get("late", ""))
 
     def _tell(self, trial: Trial, state: TrialState, value: float | None, note: str) -> None:

@@ -153,6 +153,10 @@ class TextClassification(TextTask):
             found.append(Mistake(what, "task.describe", do=f"take {section.outside} out of `describe`"))
         return found
 
+    def thinned(self, dataset: Path, share: float, folder: Path) -> bool:
+        """See thinning.py."""
+        return bool(load("llmops.tasks.text_classification.thinning:thinned")(dataset, share, folder))
+
     def settings(self, section: TextClassificationSection, dataset: Path) -> dict[str, Any]:
         """Labels and max_tokens, as prepare found them."""
         about = json.loads((dataset / "dataset.json").read_bytes())
