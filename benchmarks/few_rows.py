@@ -39,7 +39,7 @@ ARMS: dict[str, list[str]] = {
     "as before": [
         f"train={{{TRAIN}, epochs: 6, learning_rate: 3.0e-4}}",
         "task.describe=null",
-        "tune={trials: 5, seconds: 60, sampler: tpe, space: {learning_rate: {log: [1.0e-4, 6.0e-4]}}}",
+        "tune={trials: 5, seconds: 60, look: null, sampler: tpe, space: {learning_rate: {log: [1.0e-4, 6.0e-4]}}}",
     ],
     "no words": ["task.describe=null"],
     "contrast": [f"train={{{TRAIN}, {FEW}, few: {{contrast: 1}}}}"],

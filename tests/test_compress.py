@@ -166,7 +166,7 @@ def test_bundle_and_card_say_where_it_comes_from(transformer: tuple[Job, Report]
     assert bundle["settings"]["labels"] == ["delivery", "login", "refund"]
     assert bundle["metrics"]["valid"]["accuracy"] == report.numbers["valid_accuracy"]
     assert bundle["metrics"]["latency_p50_ms"] > 0
-    assert set(bundle["files"]) == {"model.onnx", "tokenizer.json", "MODEL_CARD.md"}
+    assert set(bundle["files"]) == {"model.onnx", "tokenizer.json", "MODEL_CARD.md", "parity.safetensors"}
     card = (job.room.out / "bundle" / "MODEL_CARD.md").read_text()
     for said in ("Route a message.", "120 train", "delivery, login, refund", "## Limits", "dataset_sha256"):
         assert said in card

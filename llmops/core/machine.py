@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from pathlib import Path
@@ -14,6 +15,11 @@ def processor() -> bytes:
         return platform.processor().encode()
     lines = path.read_bytes().splitlines()
     return b"\n".join(sorted({line for line in lines if line.startswith((b"model name", b"flags", b"Features"))}))
+
+
+def signature() -> str:
+    """A short name of the kind of processor: equal where programs run alike."""
+    return hashlib.sha256(processor()).hexdigest()[:12]
 
 
 def folder() -> Path:

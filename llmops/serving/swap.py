@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmops.bundle.predictor import Predictor
+from llmops.bundle.samples import SLOW, TURNS, Checked, check
 from llmops.core.errors import DataError, LlmopsError
+from llmops.core.machine import signature
 from llmops.core.protocols import Stepper, WritingCodec
 from llmops.registry import store
 from llmops.serving.config import ServeSection
@@ -40,7 +42,35 @@ class Loaded:
 
 
 def load(version: int, bundle: Path, settings: ServeSection) -> Loaded:
-    """Open a bundle and answer once, so that the first client does not pay for lazy set-up. Raises DataError."""
+    """Open a bundle and answer once, so that the first client does not pay for lazy set-up; warn where it computes
+    something else than where it was made, or much slower. Raises DataError."""
+    model = opened(version, bundle, settings)
+    if (checked := proven(model, bundle)) is not None and not checked.right:
+        logger.warning(
+            "the model computes something else here than where it was made: outputs of its parity samples are %.0f %% "
+            "apart; make the bundle on such a machine", 100 * checked.apart,
+        )  # fmt: skip
+    return model
+
+
+def proven(model: Loaded, bundle: Path) -> Checked | None:
+    """What the bundle's parity samples say here; on another kind of processor also how long they take, with a word
+    where that is long."""
+    if model.writes:
+        return None
+    there = model.predictor.manifest.lineage.get("processor")
+    elsewhere = there is not None and there != signature()
+    checked = check(bundle, model.predictor.runtime, TURNS if elsewhere else 1)
+    if checked is not None and elsewhere and checked.slower > SLOW:
+        logger.warning(
+            "answers take %.1f times as long as where the bundle was made, on another kind of processor; "
+            "let `compress` choose on this one: llmops compress CONFIG", checked.slower,
+        )  # fmt: skip
+    return checked
+
+
+def opened(version: int, bundle: Path, settings: ServeSection) -> Loaded:
+    """A bundle that has answered once."""
     model = Loaded(version, Predictor.open(bundle, settings.threads, settings.slots))
     predictor = model.predictor
     if model.writes:
@@ -99,7 +129,10 @@ class Watcher:
     def _load(self) -> Loaded:
         found = store.champion(self.registry_dir)
         assert found is not None, "the pointer was there a moment ago"
-        model = load(*found, self.settings)
+        model = opened(*found, self.settings)
+        if (checked := proven(model, found[1])) is not None and not checked.right:
+            what = f"it computes something else here: its parity samples are {100 * checked.apart:.0f} % apart"
+            raise DataError(what, str(found[1]), "make it again on such a machine: llmops compress CONFIG")
         if model.writes != self.holder.model.writes:
             raise DataError(
                 "the new champion answers in another way, at other addresses", str(found[1]), "start the server again"

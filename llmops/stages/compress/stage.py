@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from llmops.bundle import format as bundle_format
+from llmops.bundle.samples import write_samples
 from llmops.bundle.startup import startup
 from llmops.core.artifact import tree_digest, write_whole
 from llmops.core.errors import DataError, GateRefused, Mistake
+from llmops.core.machine import signature
 from llmops.core.protocols import Depends, Job, Measured, Metric, Places, Task
 from llmops.core.report import Curve, Number, Report, Table, markdown_table
 from llmops.core.section import Section
@@ -26,6 +28,8 @@ from llmops.stages.compress.config import CompressSection
 from llmops.tasks.timing import PAIRED, cost_ratio
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")
+SAMPLED = 64
+"""Validation rows that parity samples are made of."""
 VALID = "valid_"
 """Figures whose names begin so say how good a candidate is on validation; the others say what it costs."""
 
@@ -81,6 +85,7 @@ class CompressStage:
         work.workshop.hand_over(best.spec, bundle)
         if best.spec.learns or best.spec.vocabulary:
             work.twin_beside(best.spec, bundle)
+        work.sample(best.spec, bundle)
         goal = str(job.sections["need"].plain()["goal"])
         write_whole(bundle / bundle_format.CARD, model_card(job.project, goal, fields, work.about))
         bundle_format.write(bundle, fields)
@@ -204,6 +209,14 @@ class Bench:
         name = choose(allowed, self.section.prefer, self.metric).name
         return next(trial for trial in trials if trial.spec.name == name)
 
+    def sample(self, spec: Spec, bundle: Path) -> None:
+        """Leave parity samples in a bundle that answers at once."""
+        if self.task.runtime == "oneshot":
+            opened = self.workshop.open(self.workshop.make(spec))
+            requests = [opened.codec.request(row) for row in islice(read_split(self.dataset, "valid"), SAMPLED)]
+            if requests:
+                write_samples(bundle, opened, requests, self.job.seed)
+
     def twin_beside(self, spec: Spec, bundle: Path) -> None:
         """Leave the candidate's float32 self beside the bundle: deploy holds the server's answers against it."""
         folder = bundle.with_name(bundle_format.TWIN)
@@ -247,6 +260,7 @@ class Bench:
             "base_model": json.loads((model / "model.json").read_bytes())["model"],
             "dataset_sha256": tree_digest(self.dataset),
             "model_sha256": tree_digest(model),
+            "processor": signature(),
             "harvest_rows": self.about.get("harvest_rows", 0),
             "learnt_valid": self.unseen is not None,
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
