@@ -33,7 +33,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_a_server_of_texts_is_described(texts: int) -> None:
     told = Interface(texts)
     assert told.addresses == {
-        PREDICT, FEEDBACK, "/v1/model", "/livez", "/readyz", "/metrics", "/openapi.json",
+        PREDICT, FEEDBACK, "/v1/explain", "/v1/model", "/livez", "/readyz", "/metrics", "/openapi.json",
     }, "and no embeddings, which this model has none of"  # fmt: skip
     assert told.document["info"]["version"] == "0"
     assert told.agrees(PREDICT, told.example(PREDICT), good=True)["id"]

@@ -66,6 +66,12 @@ def _predict(service: Service) -> Operation:
     return Operation("Ask the model: one thing, or several in one call", parts, parts, codec.sample.plain())
 
 
+def _explain(service: Service) -> Operation:
+    codec = service.holder.model.predictor.codec
+    gives = {**OBJECT, "description": "The likeliest label, and by how much each part of the text makes it likelier."}
+    return Operation("Which words of a text its answer hangs on", gives, codec.Request, codec.sample.plain())
+
+
 def _feedback(service: Service) -> Operation:
     right: Any = ["all", "that", "are right"] if getattr(service, "several", False) else "what is right"
     example = {"id": "the id that came with the answer", "rating": -1, "correction": right}
@@ -112,6 +118,7 @@ def _get(summary: str, gives: Any = OBJECT, media: str = JSON, openai: bool = Fa
 CHAT = {"messages": [{"role": "user", "content": "Where is my parcel?"}]}
 TOLD: Mapping[str, Callable[[Service], Operation | None]] = {
     "/v1/predict": _predict,
+    "/v1/explain": _explain,
     "/v1/chat/completions": _chat,
     "/v1/completions": _openai("Go on from a text", "openaibody:CompletionBody", {"prompt": "Once upon a time"}),
     "/v1/embeddings": _embeddings,

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from llmops.core.protocols import Embedder
+from llmops.core.protocols import Embedder, Occluding
 from llmops.fields import kind_of
 from llmops.fields.config import FieldSection
 from llmops.fields.kind import BadCell
@@ -53,7 +53,8 @@ class PredictService(Service):
     @property
     def posts(self) -> dict[str, Endpoint]:
         """/v1/predict and what all servers take."""
-        return {"/v1/predict": self.predict, **super().posts}
+        explaining = {"/v1/explain": self.explain} if self.explains else {}
+        return {"/v1/predict": self.predict, **explaining, **super().posts}
 
     def begin(self) -> None:
         """Start the batcher."""
@@ -91,6 +92,26 @@ class PredictService(Service):
         ]
         return JSONResponse({"version": answers[0][1], "results": said} if many else said[0])
 
+    async def explain(self, request: Request) -> Response:
+        """POST /v1/explain: which words of one text its answer hangs on; nothing of it is logged."""
+        codec = self.holder.model.predictor.codec
+        body = await read_json(request, self.settings.max_body_kb, how(codec))
+        asked, many = parse_requests(body, codec, self.settings)
+        if many:
+            raise Refusal(422, "bad-request", f"`{codec.many}` are explained one by one", f"send `{codec.one}`")
+        if not isinstance(codec, Occluding):
+            raise Refusal(404, "no-such-address", "the model has no such answers any more", "ask /v1/predict")
+        spans, requests = codec.occluded(asked[0])
+        answers = await unless_hung_up(request, self._at_once(requests))
+        if answers is None:
+            return Response(status_code=HUNG_UP)
+        weights = codec.mattered([answer for answer, _ in answers])
+        text = asked[0].text
+        told = [{"start": start, "end": end, "text": text[start:end], "weight": weight}
+                for (start, end), weight in zip(spans, weights, strict=True)]  # fmt: skip
+        said = {"version": answers[0][1], "best": answers[0][0].best, "probability": answers[0][0].probability}
+        return JSONResponse({**said, "parts": told})
+
     async def embed(self, request: Request) -> Response:
         """POST /v1/embeddings"""
         model = self.holder.model
@@ -99,22 +120,23 @@ class PredictService(Service):
             raise no_embeddings(task)
         plain = await read_object(request, self.settings.max_body_kb)
         body = read_embeddings(plain, codec.width, self.settings.max_text_chars)
-        vectors = await unless_hung_up(request, self._vectors([codec.embedding(text) for text in body.input]))
-        if vectors is None:
+        found = await unless_hung_up(request, self._at_once([codec.embedding(text) for text in body.input]))
+        if found is None:
             return Response(status_code=HUNG_UP)
+        vectors = [vector for vector, _ in found]
         name = plain.get("model")
         said = await asyncio.to_thread(embeddings, body, vectors, name if isinstance(name, str) else task)
         return JSONResponse(said.plain())
 
-    async def _vectors(self, asked: list[Any]) -> list[Any]:
-        """The vectors of texts, as many at a time as the queue takes in one call, all by one version of the model."""
+    async def _at_once(self, asked: list[Any]) -> list[tuple[Any, int]]:
+        """Responses with their version, as many at a time as the queue takes in one call, all by one version."""
         while True:
             found: list[tuple[Any, int]] = []
             for start in range(0, len(asked), self.most):
                 some = self._submit(asked[start : start + self.most], self.holder.model.predictor.codec.cells)
                 found += await self._settled(some)
             if len({version for _, version in found}) == 1:
-                return [vector for vector, _ in found]
+                return found
 
     def _submit(self, asked: list[Any], size: Callable[[Any], int]) -> list[Ticket]:
         try:
@@ -161,6 +183,11 @@ class PredictService(Service):
     def numbers(self) -> bool:
         """Whether the model predicts a number."""
         return bool(self.holder.model.predictor.settings.get("predict") == "number")
+
+    @property
+    def explains(self) -> bool:
+        """Whether answers hang on parts of a text that can be left out."""
+        return isinstance(self.holder.model.predictor.codec, Occluding)
 
     @property
     def several(self) -> bool:
@@ -211,7 +238,8 @@ class PredictService(Service):
         told, schema = predictor.settings, getattr(predictor.codec, "schema", None)
         return {
             "one": predictor.codec.one, "many": predictor.codec.many, "labels": told.get("labels"),
-            "several": self.several, "threshold": told.get("threshold"), "max_tokens": told.get("max_tokens"),
+            "several": self.several, "explains": self.explains, "threshold": told.get("threshold"),
+            "max_tokens": told.get("max_tokens"),
             "max_texts": self.most,
             **({} if schema is None else {"schema": schema(), "predicts": "number" if self.numbers else "class"}),
         }  # fmt: skip

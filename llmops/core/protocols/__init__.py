@@ -9,6 +9,7 @@ from llmops.core.protocols.codec import (
     Codec,
     Conversing,
     Embedder,
+    Occluding,
     Reply,
     Runtime,
     Stepper,
@@ -25,6 +26,7 @@ from llmops.core.rows import Row, Rows
 
 __all__ = [
     "Arrays", "Base", "Cited", "Codec", "Conversing", "Depends", "Embedder", "Encoder", "GatedStage", "Job", "Judged",
-    "Learner", "Listener", "Measured", "Metric", "Opened", "Places", "Progress", "Proof", "Reply", "Room", "Row",
-    "Rows", "Runtime", "Server", "Stage", "Stepper", "Task", "TokenText", "Updating", "Vector", "WritingCodec",
+    "Learner", "Listener", "Measured", "Metric", "Occluding", "Opened", "Places", "Progress", "Proof", "Reply",
+    "Room", "Row", "Rows", "Runtime", "Server", "Stage", "Stepper", "Task", "TokenText", "Updating", "Vector",
+    "WritingCodec",
 ]  # fmt: skip

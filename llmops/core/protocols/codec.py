@@ -72,6 +72,17 @@ class Embedder(Protocol):
         """The request for the vector of a text."""
 
 
+@runtime_checkable
+class Occluding(Protocol):
+    """A codec whose answers to a text hang on parts of it, found by leaving out one after the other."""
+
+    def occluded(self, request: Any) -> tuple[list[tuple[int, int]], list[Any]]:
+        """The parts of a request's text (start and end in characters), and the request as it is, then without each."""
+
+    def mattered(self, responses: Sequence[Any]) -> list[float]:
+        """How much less likely the first response's answer is in each of the others (below 0: more likely)."""
+
+
 @dataclass(frozen=True)
 class Cited:
     """A source, and the part of a reply's words that it is named by, or that it stands behind (characters)."""

@@ -58,11 +58,28 @@ function show(text, answer) {
   $("ranking").replaceChildren(...ranking.map(ranked));
   $("thanks").textContent = "";
   $("correction").value = "";
-  $("newness").hidden = true;
+  $("newness").hidden = $("words").hidden = true;
+  $("why").hidden = !model.explains;
   if (model.several) offerBoxes(model.labels, answer);
   asking(true);
   openCorrection(false);
   $("answer").hidden = false;
+}
+
+// Each word with what it adds to the answer's probability; the ground behind it is as strong as that.
+function marked(text, { parts }) {
+  const most = Math.max(...parts.map(({ weight }) => Math.abs(weight)), 0.01);
+  const pieces = [];
+  let place = 0;
+  for (const { start, end, weight } of parts) {
+    const word = element("mark", weight < 0 ? "against" : "for", text.slice(start, end));
+    word.style.setProperty("--share", (Math.abs(weight) / most).toFixed(2));
+    word.title = `${weight < 0 ? "−" : "+"}${(100 * Math.abs(weight)).toFixed(1)} points`;
+    pieces.push(text.slice(place, start), word);
+    place = end;
+  }
+  $("words").replaceChildren(...pieces, text.slice(place));
+  $("words").hidden = false;
 }
 
 function asking(open) {
@@ -91,6 +108,10 @@ $("text").addEventListener("keydown", (event) => {
     event.preventDefault();
     if (!$("send").disabled) $("ask").requestSubmit();
   }
+});
+$("explain").addEventListener("click", () => {
+  const { text } = shown;
+  guarded($("explain"), async () => marked(text, await call("v1/explain", { [model.one]: text })));
 });
 // Whoever likes an answer that was kept back is asked for the right one, and says that it is this.
 const liked = () => (shown.answer.withheld ? { rating: 1, correction: shown.answer.withheld.answer } : { rating: 1 });

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr, computed_field
 from llmops.core.section import Section
 from llmops.tasks.text_classification.calibration import softmax
 from llmops.tasks.text_classification.detectors import Detector, certainty
+from llmops.tasks.text_classification.occlusion import Span, parts, without
 from llmops.tasks.text_classification.texts import Labelled, TextReader
 from llmops.tasks.withheld import Withheld, less_sure
 
@@ -105,6 +106,20 @@ class TextCodec(TextReader):
     def request(self, row: Mapping[str, Any]) -> TextRequest:
         """The request that a row of a data set would have been."""
         return TextRequest(text=row["text"])
+
+    def occluded(self, request: TextRequest) -> tuple[list[Span], list[TextRequest]]:
+        """The words of the text, and the requests without each; every label is told."""
+        found = parts(request.text)
+        texts = [request.text, *(without(request.text, span) for span in found)]
+        return found, [TextRequest(text=text, alternatives=len(self.labels)) for text in texts]
+
+    def mattered(self, responses: Sequence[TextResponse]) -> list[float]:
+        """Differences of the likeliest label's probability."""
+        best = responses[0].best
+        shares = [
+            {one.best: one.probability, **{o.label: o.probability for o in one.alternatives}} for one in responses
+        ]
+        return [round(shares[0][best] - share.get(best, 0.0), DECIMALS) for share in shares[1:]]
 
     def decode(self, arrays: Sequence[Any], requests: Sequence[TextRequest]) -> list[TextResponse]:
         """Responses from logits, float32 [batch, classes]."""

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, StrictInt, model_validator
 from llmops.core.section import Section
 from llmops.fields.labelsets import labels_text
 from llmops.tasks.text_classification.codec import DECIMALS, TextRequest
+from llmops.tasks.text_classification.occlusion import Span, parts, without
 from llmops.tasks.text_classification.several.calibration import probabilities
 from llmops.tasks.text_classification.texts import Labelled, TextReader
 
@@ -107,6 +108,18 @@ class LabelsCodec(TextReader):
     def request(self, row: Mapping[str, Any]) -> LabelsRequest:
         """The request that a row of a data set would have been."""
         return LabelsRequest(text=row["text"])
+
+    def occluded(self, request: LabelsRequest) -> tuple[list[Span], list[LabelsRequest]]:
+        """The words of the text, and the requests without each; every label is told."""
+        found = parts(request.text)
+        texts = [request.text, *(without(request.text, span) for span in found)]
+        return found, [LabelsRequest(text=text, others=len(self.labels)) for text in texts]
+
+    def mattered(self, responses: Sequence[LabelsResponse]) -> list[float]:
+        """Differences of the probabilities of the labels given, summed; where none is given, of the likeliest one."""
+        shares = [{one.label: one.probability for one in (*said.labels, *said.others)} for said in responses]
+        given = [one.label for one in responses[0].labels] or [responses[0].others[0].label]
+        return [round(sum(shares[0][name] - share[name] for name in given), DECIMALS) for share in shares[1:]]
 
     def decode(self, arrays: Sequence[Any], requests: Sequence[LabelsRequest]) -> list[LabelsResponse]:
         """Responses from logits, float32 [batch, labels]."""
