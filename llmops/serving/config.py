@@ -25,8 +25,10 @@ class ServeSection(Section):
     """Models that write: answers written at once at most; each slot holds memory for a whole conversation."""
     queue: int = Field(256, ge=1, le=1_000_000)
     """Requests waiting at most; the next is refused with 429."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that serve, each with a model of its own; all write one traffic log, and /metrics tells of all."""
     threads: int = Field(0, ge=0, le=1024)
-    """Threads that compute; 0: one for each core."""
+    """Threads that compute in each worker; 0: the cores, shared among the workers."""
     max_texts: int = Field(64, ge=1, le=10_000)
     """Texts in one call at most (and never more than `queue`); more are refused with 413."""
     max_text_chars: int = Field(20_000, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,23 @@ from typing import Any
 
 import uvicorn
 
+from llmops.bundle import format as bundle_format
 from llmops.core.artifact import write_whole
 from llmops.core.errors import DataError, MachineError
 from llmops.core.protocols import Conversing, Places
+from llmops.core.threads import cores
 from llmops.records.traffic import TrafficLog
 from llmops.registry import store
 from llmops.serving.app import make_app
 from llmops.serving.config import ServeSection
 from llmops.serving.connection import Connection
+from llmops.serving.door import key_of
 from llmops.serving.foundchat import ChatService
 from llmops.serving.oneshot import PredictService
 from llmops.serving.service import Service
+from llmops.serving.summed import Summed
 from llmops.serving.swap import Holder, Watcher, load
+from llmops.serving.workers import spread
 from llmops.serving.writing import WritingService
 
 GRACE_S = 30
@@ -45,10 +51,17 @@ def serve_champion(project: str, places: Places, settings: ServeSection, say: Sa
                 f"{project} has no champion yet", str(places.registry),
                 "make one: llmops run CONFIG; or serve the bundle of a run: llmops serve CONFIG --run ID",
             )  # fmt: skip
-        holder = Holder(load(*found, settings))
-        watch = partial(Watcher, places.registry, holder, settings)
         say(f"{project} version {found[0]} answers on {address(listener)}  (Ctrl+C stops)")
-        run(make_service(holder, settings, open_log(places.traffic / "traffic.db", settings), watch, project), listener)
+
+        def work(number: int, settings: ServeSection, summed: Summed | None) -> None:
+            champion = store.champion(places.registry)
+            assert champion is not None, "it was there a moment ago"
+            holder = Holder(load(*champion, settings))
+            watch = partial(Watcher, places.registry, holder, settings)
+            log = open_log(places.traffic / "traffic.db", settings)
+            run(make_service(holder, settings, log, watch, project), listener, summed)
+
+        shared(settings, work)
 
 
 def serve_bundle(
@@ -60,12 +73,31 @@ def serve_bundle(
     Raises DataError for a bad bundle, MachineError when the port cannot be had.
     """
     with bind(settings.host, settings.port) as listener:
-        holder = Holder(load(0, bundle, settings))
-        service = make_service(holder, settings, open_log(traffic, settings) if traffic else None)
-        if port_file is not None:
-            write_whole(port_file, f"{listener.getsockname()[1]}\n")
-        say(f"the bundle {bundle} answers on {address(listener)}  (Ctrl+C stops)")
-        run(service, listener)
+        if settings.workers > 1:  # told here, and not by each of them
+            bundle_format.read(bundle)
+            key_of(settings)
+
+        def work(number: int, settings: ServeSection, summed: Summed | None) -> None:
+            holder = Holder(load(0, bundle, settings))
+            service = make_service(holder, settings, open_log(traffic, settings) if traffic else None)
+            if number == 0:
+                if port_file is not None:
+                    write_whole(port_file, f"{listener.getsockname()[1]}\n")
+                say(f"the bundle {bundle} answers on {address(listener)}  (Ctrl+C stops)")
+            run(service, listener, summed)
+
+        shared(settings, work)
+
+
+def shared(settings: ServeSection, work: Callable[[int, ServeSection, Summed | None], None]) -> None:
+    """Do `work` in as many processes as the settings say, which share the cores."""
+    if settings.workers == 1:
+        work(0, settings, None)
+        return
+    each = settings.threads or max(1, cores() // settings.workers)
+    settings = settings.model_copy(update={"threads": each})
+    with tempfile.TemporaryDirectory(prefix="llmops-serve-") as folder:
+        spread(settings.workers, lambda number: work(number, settings, Summed(Path(folder), number)))
 
 
 def make_service(
@@ -81,8 +113,10 @@ def make_service(
     return PredictService(holder, settings, log, watch)
 
 
-def run(service: Service, listener: socket.socket) -> None:
-    """Answer on a bound socket until told to stop, then answer what is in flight and close the log."""
+def run(service: Service, listener: socket.socket, summed: Summed | None = None) -> None:
+    """Answer on a bound socket until told to stop, then answer what is in flight and close the log. `summed` adds up
+    the figures of several workers."""
+    service.summed = summed
     if service.settings.log_requests:
         note_requests()
     uvicorn.Server(configured(service)).run(sockets=[listener])

@@ -21,6 +21,7 @@ from llmops.serving.embeddings import ADDRESS as EMBEDDINGS
 from llmops.serving.embeddings import no_embeddings
 from llmops.serving.metrics import Metrics
 from llmops.serving.openapi import document
+from llmops.serving.summed import EVERY_S, Summed
 from llmops.serving.swap import Holder, Watcher
 from llmops.serving.wire import Feedback, Refusal, read_object, validated
 
@@ -53,6 +54,8 @@ class Service(ABC):
         self.holder, self.settings, self.log, self.watch = holder, settings, log, watch
         self.metrics = metrics
         self.metrics.version.set(holder.model.version)
+        self.summed: Summed | None = None
+        """Where there are several workers, their figures together."""
 
     @property
     def posts(self) -> dict[str, Endpoint]:
@@ -92,12 +95,14 @@ class Service(ABC):
         """The worker and the watcher run while the server does; at the end all that waits is answered and logged."""
         self.begin()
         self.metrics.watch(self.waiting, lambda: self.log.dropped if self.log else 0)
-        watching = asyncio.create_task(self.watch(self.swapped).run()) if self.watch else None
+        beside = [self.watch(self.swapped).run()] if self.watch else []
+        beside += [self.leave_figures(self.summed)] if self.summed else []
+        tasks = [asyncio.create_task(one) for one in beside]
         try:
             yield
         finally:
-            if watching:
-                watching.cancel()
+            for task in tasks:
+                task.cancel()
             await self.end()
             if self.log:
                 await asyncio.to_thread(_closed, self.log)
@@ -174,7 +179,16 @@ class Service(ABC):
 
     async def figures(self, request: Request) -> Response:
         """GET /metrics"""
-        return Response(self.metrics.text(), media_type=self.metrics.content_type)
+        text = self.metrics.text()
+        if self.summed is not None:
+            text = await asyncio.to_thread(self.summed.all, text)
+        return Response(text, media_type=self.metrics.content_type)
+
+    async def leave_figures(self, summed: Summed) -> None:
+        """Leave this worker's figures where the others find them, on and on."""
+        while True:
+            await asyncio.to_thread(summed.leave, self.metrics.text())
+            await asyncio.sleep(EVERY_S)
 
 
 def queue_full(waiting: int) -> Refusal:

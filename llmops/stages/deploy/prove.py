@@ -41,7 +41,7 @@ class BundleServer:
         lifted = {
             "host": self.host, "port": 0, "max_text_chars": 10**9, "max_body_kb": 1_000_000,
             "max_texts": max(settings.max_texts, TEXTS), "queue": max(settings.queue, TEXTS),
-            "key_env": None, "log_requests": False,
+            "key_env": None, "log_requests": False, "workers": 1,
         }  # fmt: skip
         self.settings = settings.model_copy(update=lifted)
         self.port = 0

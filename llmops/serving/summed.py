@@ -1,0 +1,61 @@
+"""Figures of several workers as one: each leaves its own in a file now and then, and whoever is asked adds them up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from llmops.core.artifact import write_whole
+
+EVERY_S = 0.5
+LARGEST = ("llmops_model_version",)
+"""Gauges that are no sum."""
+
+
+class Summed:
+    """The figures of the worker `number` and its neighbours, which have a `folder` in common."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder, self.own = folder, folder / f"worker-{number}.txt"
+        self._left = 0.0
+
+    def leave(self, text: bytes) -> None:
+        """Leave the worker's own figures for the others, not too often."""
+        if time.monotonic() - self._left >= EVERY_S:
+            self._left = time.monotonic()
+            write_whole(self.own, text)
+
+    def all(self, own: bytes) -> bytes:
+        """All workers' figures added up, this one's as they are now. A worker's that died count on."""
+        texts = [own, *(path.read_bytes() for path in sorted(self.folder.glob("worker-*.txt")) if path != self.own)]
+        registry = CollectorRegistry()
+        registry.register(_Told(text.decode() for text in texts))
+        return generate_latest(registry)
+
+
+class _Told:
+    """A collector of what some texts say together."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = list(texts)
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        for text in self.texts:
+            for family in text_string_to_metric_families(text):
+                families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                held = values.setdefault(family.name, {})
+                for sample in family.samples:
+                    key = sample.name, tuple(sample.labels.items())
+                    before = held.get(key, 0.0)
+                    held[key] = max(before, sample.value) if family.name in LARGEST else before + sample.value
+        for name, metric in families.items():
+            for (called, labels), value in values[name].items():
+                metric.add_sample(called, dict(labels), value)
+        return families.values()
