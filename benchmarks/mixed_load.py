@@ -264,7 +264,8 @@ def told(server: Any, said: Path, asked: argparse.Namespace, bundles: list[Path]
     spread = statistics.quantiles(load.took_ms, n=100)
     return {
         "minutes": asked.minutes, "requests": sum(load.kinds.values()), "kinds": dict(load.kinds),
-        "wrong": load.wrong[:5], "broken_off": load.broken, "swaps": swaps, "killed": killed, "p50_ms": round(spread[49], 1),
+        "wrong": load.wrong[:5], "broken_off": load.broken, "swaps": swaps, "killed": killed,
+        "p50_ms": round(spread[49], 1),
         "p99_ms": round(spread[98], 1), "memory_mb": [round(second), round(last)],
         "memory_grew": round(last / second, 3), "answered": len(load.ids), "ids": load.ids,
     }  # fmt: skip
