@@ -1,9 +1,10 @@
 """Which precision a model's steps are faster in here: real batches, long enough, and a verdict that stays.
 
-One batch again and again says little: bfloat16's gain goes by the shape (MiniLM on 2 cores with AVX-512, batches of like
-size: 1.31 for 50 texts of 10 tokens, 0.75 for 34 of 15), and the first step of each new shape costs up to half a step
-more, since oneDNN compiles its products for it; a training meets a hundred shapes. So different batches are measured, both precisions on each, in turns, and
-what is compared is the sum. The verdict is kept for the processor, the number of threads and the network.
+One batch again and again says little: bfloat16's gain goes by the shape (MiniLM on 2 cores with AVX-512, batches of
+about equally many tokens: 1.31 for 50 texts of 10, 0.75 for 34 of 15), and the first step of each new shape costs up to
+half a step more, since oneDNN compiles its products for it; a training meets a hundred shapes. So different batches are
+measured, both precisions on each, in turns, and what is compared is the sum. The verdict is kept for the processor, the
+number of threads and the network.
 """
 
 from __future__ import annotations
