@@ -67,7 +67,7 @@ def script(texts: list[str], path: str) -> str:
 def command(name: str, asked: argparse.Namespace, port: int, folder: Path) -> list[str]:
     """How a server is started."""
     if name not in (OURS, CHOSEN):
-        return [sys.executable, str(HERE / "serve_rivals.py"), name, str(asked.bundle), str(port)]
+        return [sys.executable, "-m", "benchmarks.serve_rivals", name, str(asked.bundle), str(port)]
     bundle = asked.bundle if name == OURS else asked.chosen
     traffic = str(folder / f"{name}.db")
     return [sys.executable, "-m", "llmops.serving", "--bundle", str(bundle), "--port", str(port), "--traffic", traffic]
@@ -79,7 +79,7 @@ def serving(name: str, asked: argparse.Namespace, folder: Path, text: str) -> It
     port = free_port()
     with (folder / f"{name}.log").open("w") as log:
         began = time.perf_counter()
-        process = subprocess.Popen(command(name, asked, port, folder), stdout=log, stderr=log)
+        process = subprocess.Popen(command(name, asked, port, folder), cwd=HERE.parent, stdout=log, stderr=log)
         try:
             while not answered(port, path_of(name), text):
                 if process.poll() is not None or time.perf_counter() - began > 120:
@@ -87,9 +87,9 @@ def serving(name: str, asked: argparse.Namespace, folder: Path, text: str) -> It
                 time.sleep(0.01)
             yield port, time.perf_counter() - began, process.pid
         finally:
-            family = [process, *psutil.Process(process.pid).children(recursive=True)]
-            for one in family:
-                one.terminate()
+            if process.poll() is None:
+                for one in [process, *psutil.Process(process.pid).children(recursive=True)]:
+                    one.terminate()
             process.wait(30)
 
 
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--only", nargs="+", choices=[OURS, *RIVALS])
     asked = parser.parse_args()
+    asked.bundle, asked.chosen = asked.bundle.resolve(), asked.chosen and asked.chosen.resolve()
     with asked.texts.open(encoding="utf-8", newline="") as stream:
         texts = [row["text"] for row in csv.DictReader(stream) if "]==]" not in row["text"]]
     names = [*(asked.only or [OURS, *RIVALS]), *([CHOSEN] if asked.chosen else [])]

@@ -83,23 +83,9 @@ def pipeline(bundle: Path, port: int) -> None:
 
 def litserve(bundle: Path, port: int) -> None:
     """LitServe, with batches."""
-    import litserve as ls
+    from benchmarks.serve_litserve import serve
 
-    class Api(ls.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:
-            self.model = Onnx(bundle)
-
-        def decode_request(self, request: dict[str, Any]) -> str:
-            return str(request["text"])
-
-        def predict(self, texts: list[str]) -> list[dict[str, Any]]:
-            return self.model(list(texts))
-
-        def encode_response(self, answer: dict[str, Any]) -> dict[str, Any]:
-            return answer
-
-    server = ls.LitServer(Api(max_batch_size=32, batch_timeout=0.005), accelerator="cpu")
-    server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False)
+    serve(bundle, port)
 
 
 if __name__ == "__main__":

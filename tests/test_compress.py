@@ -22,7 +22,7 @@ from llmops.core.artifact import file_digest, tree_files, write_json, write_whol
 from llmops.core.errors import GateRefused
 from llmops.core.protocols import Job, Measured, Metric
 from llmops.core.report import Report
-from llmops.stages.compress.candidates import Spec, Workshop
+from llmops.stages.compress.candidates import Spec, Workshop, specs
 from llmops.stages.compress.choose import Entry, choose, paired, reasons
 from llmops.stages.compress.config import CompressSection
 from llmops.stages.compress.stage import CompressStage, front
@@ -228,6 +228,16 @@ def test_candidates_made_twice_have_equal_bytes(tmp_path: Path, transformer: tup
     CompressStage().run(trained_job(tmp_path, compress=transformer[0].sections["compress"].plain()))
     assert onnx_digests(tmp_path) == onnx_digests(transformer[0].room.work.parent)
     assert len(onnx_digests(tmp_path)) == 3
+
+
+def test_students_that_learn_in_other_ways_are_two() -> None:
+    section = CompressSection(candidates=[
+        {"distil": {"layers": 3, "epochs": 3}}, {"distil": {"layers": 3, "epochs": 12}}, {"distil": {"layers": 3}},
+        {"distil": {"layers": 3}, "prune": {"heads": 0.25, "neurons": 0.5, "epochs": 1}, "vocabulary": 3000},
+    ])  # fmt: skip
+    names = [spec.name for spec in specs(section, TASK)]
+    assert names[:3] == ["distil-3-e3-int8", "distil-3-e12-int8", "distil-3-int8"]
+    assert names[3] == "distil-3-prune-h25-n50-e1-vocabulary-3000-int8"
 
 
 def test_a_candidate_named_twice_is_a_mistake(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from llmops.core.report import Passage, Report
 from llmops.registry import store
 from llmops.stages.deploy import container, prove
 from llmops.stages.deploy.config import DeploySection
-from llmops.stages.deploy.manifests import write_manifests
+from llmops.stages.deploy.manifests import as_name, write_manifests
 from llmops.stages.deploy.stage import DeployStage
 from llmops.stages.need.config import need_section
 from llmops.tasks import asking
@@ -311,6 +311,28 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit.write_text(text.replace("/opt/demo/venv/bin/python", sys.executable).replace("/opt/demo", str(tmp_path)))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "demo.service" not in done.stderr, done.stderr
+
+
+def test_another_key_reaches_the_files_of_a_version_that_is_there_already(tmp_path: Path) -> None:
+    job = make_job(tmp_path, changed=[])
+    DeployStage().promote(job, DeployStage().run(job))
+    sections = {**job.sections, "deploy": DeploySection(threads=1, key_env="DESK_KEY")}
+    again = replace(job, sections=sections, room=FakeRoom(tmp_path / "again"))
+    before, after = (DeployStage().depends(one.sections, one.task, one.places) for one in (job, again))
+    assert before.settings != after.settings, "deploy is done again"
+    DeployStage().promote(again, DeployStage().run(again))
+    number, bundle = store.champion(job.places.registry) or (0, Path())
+    assert number == 1
+    for name in ("Dockerfile", "compose.yaml", "kubernetes.yaml", "demo.service"):
+        assert "DESK_KEY" in (bundle.parent / name).read_text() or name == "demo.service"
+
+
+@pytest.mark.parametrize(("project", "name"), [
+    ("Desk of_Demos", "desk-of-demos"), ("2024-tickets", "model-2024-tickets"), ("no", "model-no"),
+    ("123", "model-123"), ("true", "model-true"), ("risk", "risk"), ("a" * 49 + "-b", "a" * 49),
+])  # fmt: skip
+def test_names_that_a_cluster_takes(project: str, name: str) -> None:
+    assert as_name(project) == name
 
 
 def test_without_sources_the_same_version_comes_from_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 
 from llmops.serving.batcher import Batcher, QueueFull
 from llmops.serving.pace import Pace, together
+from tests.test_serving_batcher import Lanes
 
 sizes = some.lists(some.integers(1, 2000), min_size=1, max_size=80)
 paces = some.builds(Pace, some.floats(0, 0.1), some.floats(0, 0.01))
@@ -56,7 +57,7 @@ def test_the_pace_of_any_machine_is_learnt(start: float, cell: float, seed: int)
         cells = dice.randint(1, 2000)
         pace.learn(cells, (start + cell * cells) * dice.uniform(0.95, 1.05))
     for cells in (16, 400, 2000):
-        assert abs(pace.seconds(1, cells) - start - cell * cells) <= 0.25 * (start + cell * cells) + 0.0002
+        assert abs(pace.seconds(1, cells) - start - cell * cells) <= 0.3 * (start + cell * cells) + 0.001
 
 
 def test_one_size_alone_tells_a_pace_too() -> None:
@@ -73,9 +74,9 @@ arrivals = some.lists(
 )  # fmt: skip
 
 
-@given(arrivals, some.integers(1, 6), some.integers(1, 20))
+@given(arrivals, some.integers(1, 6), some.integers(1, 20), some.integers(1, 3))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_any_pattern_of_arrivals(story: list[tuple[str, int, int]], max_batch: int, queue: int) -> None:
+def test_any_pattern_of_arrivals(story: list[tuple[str, int, int]], max_batch: int, queue: int, lanes: int) -> None:
     """Every request that was taken is answered by its own answer, or was withdrawn; batches and queue keep their
     limits; no request is computed after it left the queue, or twice."""
     batches: list[list[Any]] = []
@@ -87,7 +88,7 @@ def test_any_pattern_of_arrivals(story: list[tuple[str, int, int]], max_batch: i
         return [("answer", request) for request in requests]
 
     async def run() -> None:
-        batcher = Batcher(lambda: compute, max_batch, 0.0, queue, target_s=0.05)
+        batcher = Batcher(lambda: Lanes(compute, lanes), max_batch, 0.0, queue, target_s=0.05)
         kept: list[Any] = []
         left: list[Any] = []
         number = 0

@@ -32,9 +32,19 @@ class Gate:
         return [f"answer to {request}" for request in requests]
 
 
+class Lanes:
+    """A model of one lane, or of several."""
+
+    def __init__(self, compute: Callable[..., list[Any]], lanes: int = 1) -> None:
+        self.compute, self.lanes = compute, lanes
+
+    def answer(self, requests: Sequence[Any], alone: bool) -> list[Any]:
+        return self.compute(requests)
+
+
 @asynccontextmanager
 async def batching(compute: Callable[..., list[Any]], **limits: Any) -> AsyncIterator[Batcher]:
-    batcher = Batcher(lambda: compute, **{"max_batch": 4, "max_wait_s": 0.005, "queue": 8, **limits})
+    batcher = Batcher(lambda: Lanes(compute), **{"max_batch": 4, "max_wait_s": 0.005, "queue": 8, **limits})
     yield batcher
     await batcher.close()
 
@@ -135,7 +145,7 @@ def test_a_bad_request_does_not_fail_its_neighbours() -> None:
 def test_closing_answers_what_waits_and_takes_no_more() -> None:
     async def story() -> None:
         gate = Gate()
-        batcher = Batcher(lambda: gate, max_batch=2, max_wait_s=0.0, queue=8)
+        batcher = Batcher(lambda: Lanes(gate), max_batch=2, max_wait_s=0.0, queue=8)
         tickets = batcher.submit(["x"] * 5, len)
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)

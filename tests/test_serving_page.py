@@ -156,6 +156,8 @@ class WordCodec:
     def encode(self, requests: Sequence[AnsweringRequest]) -> Any:
         return {"questions": [set(request.question.lower().split()) for request in requests]}
 
+    lanes = 1
+
     def run(self, batch: Any) -> list[Any]:
         return [[[len(words & set(text.lower().split())) for text in self.entries] for words in batch["questions"]]]
 

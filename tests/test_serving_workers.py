@@ -82,6 +82,14 @@ def test_a_killed_worker_is_replaced_and_the_other_answers_on(tmp_path: Path) ->
         assert len(lost) <= 20, "a kill costs the log its last 50 ms"
 
 
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with standin.serve_bundle(standin.make_bundle(tmp_path / "bundle"), workers=2) as (process, _):
+        family = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait(10)
+        assert not psutil.wait_procs(family, timeout=20)[1]
+
+
 def test_figures_add_up_and_a_version_is_no_sum(tmp_path: Path) -> None:
     text = (
         "# HELP llmops_answers_total Texts\n# TYPE llmops_answers_total counter\nllmops_answers_total 3.0\n"
@@ -93,4 +101,8 @@ def test_figures_add_up_and_a_version_is_no_sum(tmp_path: Path) -> None:
     said = two.all(text.replace("slow", "idle").encode()).decode()
     for line in ("llmops_answers_total 6.0", "llmops_model_version 7.0", 'llmops_cut_total{why="slow"} 1.0'):
         assert line in said
+    (tmp_path / "worker-1-999999999.txt").write_bytes(text.replace(" 7.0", " 9.0").encode())
+    dead = one.all(text.encode()).decode()
+    assert "llmops_answers_total 6.0" in dead and "llmops_model_version 7.0" in dead, "counters of the dead count on"
+    (tmp_path / "worker-1-999999999.txt").unlink()
     assert one.all(text.encode()).decode().count("llmops_answers_total 3.0") == 1, "its own file is not counted twice"

@@ -330,7 +330,7 @@ def looking(folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch, **train: 
     monkeypatch.setattr(looks, "planned", lambda *_: plan)
     space = {"learning_rate": {"choice": [1e-6, 3e-3, 1e-2, 3e-2]}}
     made = trained_job(folder, "bag-of-words", **{"epochs": 4, "learning_rate": 1e-5, **train})
-    tune = TuneSection(space=space, trials=plan.looks, seconds=600, look=0.4)
+    tune = TuneSection(space=space, trials=max(plan.looks, 4), seconds=600, look=0.4)
     job = replace(made, sections={**made.sections, "tune": tune})
     return job, TuneStage().run(job)
 

@@ -19,8 +19,8 @@ from llmops.core.errors import DataError
 class Predictor:
     """The three parts of an opened bundle (`protocols.Opened`).
 
-    A one-shot bundle has a Codec and a Runtime, and `answer` may be called from any one thread at a time; one that
-    writes has a WritingCodec and a Stepper, which a scheduler drives.
+    A one-shot bundle has a Codec and a Runtime: `answer` may be called from any one thread at a time, `answer_beside`
+    from as many as the runtime has `lanes`; one that writes has a WritingCodec and a Stepper, which a scheduler drives.
     """
 
     manifest: Manifest
@@ -50,8 +50,12 @@ class Predictor:
         return cls(manifest, task.codec(folder), runtime)
 
     def answer(self, requests: Sequence[Any]) -> list[Any]:
-        """Responses in the order of `requests`, computed as one batch. One-shot bundles only, as is `answer_all`."""
+        """Responses in the order of `requests`, computed as one batch. One-shot bundles only, as are the next two."""
         return list(self.codec.decode(self.runtime.run(self.codec.encode(requests)), requests))
+
+    def answer_beside(self, requests: Sequence[Any]) -> list[Any]:
+        """The same, while other threads do so too."""
+        return list(self.codec.decode(self.runtime.run_beside(self.codec.encode(requests)), requests))
 
     def answer_all(self, requests: Sequence[Any], batch: int = 32) -> list[Any]:
         """Responses in the order of `requests`, computed in batches of like sizes so that little is padding."""

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from llmops.core.artifact import write_whole
 from llmops.core.errors import DataError
 from llmops.core.protocols import Arrays, Opened
 
 FILE = "parity.safetensors"
-ROWS = 16
+ROWS, FEWEST = 16, 8
+"""Rows of the samples; of fewer requests none are made, for shuffling would not hide them."""
 WRONG = 0.05
 """Relative distance of the outputs from which a bundle computes something else. Other processors round otherwise, and a
 form of few bits may be off by a few thousandths."""
@@ -44,13 +46,15 @@ class Checked:
 
 def write_samples(folder: Path, opened: Opened, requests: Sequence[Any], seed: int) -> None:
     """Write the samples of a one-shot bundle into its folder, made of some requests; before its manifest is written."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
+    if len(requests) < FEWEST:
+        return
     batch = shuffled(opened.codec.encode(list(requests)[: 4 * ROWS]), np.random.Generator(np.random.PCG64(seed)))
     took_ms, outputs = timed(opened.runtime, batch)
     told = {f"{IN}{name}": np.ascontiguousarray(value) for name, value in batch.items()}
     told |= {f"{OUT}{place}": np.ascontiguousarray(value) for place, value in enumerate(outputs)}
-    save_file({**told, TOOK: np.array([took_ms], np.float32)}, folder / FILE)
+    write_whole(folder / FILE, save({**told, TOOK: np.array([took_ms], np.float32)}))
 
 
 def check(folder: Path, runtime: Any, turns: int = 1) -> Checked | None:
@@ -87,7 +91,7 @@ def shuffled(batch: Arrays, chance: np.random.Generator) -> dict[str, Any]:
     length = None
     if "mask" in batch:
         lengths = batch["mask"].sum(1)
-        length = max(int(np.median(lengths)), 1)
+        length = max(int(np.median(lengths)), 1)  # at least half of the texts are so long
         rows = rows[lengths >= length]
     rows = rows[:ROWS]
     made = {}

@@ -91,7 +91,14 @@ def measured_gain(problem: Trainable, settings: FitSection, size: int) -> float:
     problem.network.train()
 
     def step(precision: str, rows: np.ndarray) -> None:
-        gradient(problem, settings.model_copy(update={"precision": precision}), rows)
+        """A batch that does not fit into memory is tried by ever smaller parts, as a training would compute it."""
+        try:
+            gradient(problem, settings.model_copy(update={"precision": precision}), rows)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error) or len(rows) < 2:
+                raise
+            for part in np.array_split(rows, 2):
+                step(precision, part)
 
     gain = gain_of((batches[place] for place in cycle(order.tolist())), step, GAIN)
     problem.network.zero_grad(set_to_none=True)

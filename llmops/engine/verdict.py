@@ -82,9 +82,17 @@ def _sure(took: dict[str, list[float]], turns_at: float) -> bool:
 
 
 def key(network: nn.Module, rows: int) -> str:
-    """What a verdict is kept by: the processor, threads, torch, the network's shapes, and the size of a batch."""
+    """What a verdict is kept by: processor, device, threads, torch, the network's shapes, and the size of a batch."""
     shapes = [(name, tuple(value.shape), value.requires_grad) for name, value in network.named_parameters()]
-    told = [processor(), str(torch.get_num_threads()).encode(), torch.__version__.encode(), repr(shapes).encode()]
+    weight = next(network.parameters())
+    where = torch.cuda.get_device_name(weight.device) if weight.device.type == "cuda" else weight.device.type
+    told = [
+        processor(),
+        where.encode(),
+        str(torch.get_num_threads()).encode(),
+        torch.__version__.encode(),
+        repr(shapes).encode(),
+    ]
     return hashlib.sha256(b"\0".join([*told, str(rows).encode()])).hexdigest()[:16]
 
 

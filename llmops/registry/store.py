@@ -68,11 +68,16 @@ def promote(registry_dir: Path, bundle: Path, extras: Path | None = None, run: s
     """Make the bundle folder the champion and return its version number.
 
     The files of the folder `extras` are put beside bundle/. A bundle that already is a version is not stored
-    again; its old number becomes champion. Whatever this process is killed at, the old champion or the new
-    one stands, whole.
+    again; its old number becomes champion, with the new extras. Whatever this process is killed at, the old champion
+    or the new one stands, whole.
     """
     with _one_mover(registry_dir):
-        number = _same_bundle(registry_dir, bundle) or _store(registry_dir, bundle, extras)
+        number = _same_bundle(registry_dir, bundle)
+        if number is None:
+            number = _store(registry_dir, bundle, extras)
+        elif extras is not None:
+            for path in tree_files(extras):
+                write_whole(_folder(registry_dir, number) / path.relative_to(extras), path.read_bytes())
         _point(registry_dir, number, "promote", run)
     return number
 

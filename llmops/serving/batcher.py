@@ -1,6 +1,7 @@
-"""Batcher: requests that wait at the same time are computed together, one batch after the other in one thread.
+"""Batcher: requests that wait at the same time are computed together.
 
-A request that finds the model idle is computed at once; those that come meanwhile make the next batch.
+A request that finds the model idle is computed at once, by all threads; those that come meanwhile make the next
+batches, of which as many go on at once as the model has lanes.
 """
 
 from __future__ import annotations
@@ -10,11 +11,30 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from llmops.serving.pace import Pace, together
 
 Compute = Callable[[Sequence[Any]], list[Any]]
+INLINE_S = 0.005
+"""A batch that is alone and should take no longer is computed by the event loop itself: to hand it to a thread and back
+costs a tenth of it."""
+SURE = 8
+"""Batches from which a pace is known."""
+MOST_LANES = 16
+"""Batches computed at once at most, however many cores there are."""
+
+
+class Model(Protocol):
+    """What computes."""
+
+    @property
+    def lanes(self) -> int:
+        """Batches that may be computed at once."""
+
+    def answer(self, requests: Sequence[Any], alone: bool) -> list[Any]:
+        """An answer to each request; `alone`: no other batch is computed meanwhile."""
 
 
 class QueueFull(Exception):
@@ -37,15 +57,15 @@ class Ticket:
 
 
 class Batcher:
-    """A bounded queue and the one worker that empties it.
+    """A bounded queue and the worker that empties it.
 
-    `begin` is called in the event loop at the start of each batch and returns the function that computes it in
-    the thread: so a model can be exchanged between two batches, and never within one.
+    `model` is called in the event loop at the start of each batch and returns what computes it in a thread: so a model
+    can be exchanged between two batches, and never within one.
     """
 
     def __init__(
         self,
-        begin: Callable[[], Compute],
+        model: Callable[[], Model],
         max_batch: int,
         max_wait_s: float,
         queue: int,
@@ -54,12 +74,17 @@ class Batcher:
     ) -> None:
         """A batch has at most `max_batch` requests, and so many that it should be computed within `target_s`; the first
         waits up to `max_wait_s` for company. `observe` hears the size of every batch."""
-        self.begin, self.max_batch, self.max_wait_s, self.queue = begin, max_batch, max_wait_s, queue
-        self.observe, self.target_s, self.pace = observe, target_s, Pace()
+        self.model, self.max_batch, self.max_wait_s, self.queue = model, max_batch, max_wait_s, queue
+        self.observe, self.target_s = observe, target_s
+        self.paces = {True: Pace(), False: Pace()}
+        """How long batches take that are alone, and others."""
+        self._going: set[asyncio.Task[None]] = set()
+        self._alone = False
+        """Whether the batch that is computed has the model for itself."""
         self._waiting: list[Ticket] = []
         self._news = asyncio.Event()
         self._closing = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._threads = ThreadPoolExecutor(MOST_LANES, thread_name_prefix="compute")
         self._worker = asyncio.create_task(self._work(), name="batcher")
 
     def submit(self, requests: Sequence[Any], size: Callable[[Any], int]) -> list[Ticket]:
@@ -94,15 +119,36 @@ class Batcher:
         self._closing = True
         self._news.set()
         await self._worker
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     async def _work(self) -> None:
         while await self._somebody():
             await self._company()
-            if self._waiting:
-                batch = self._take()
-                self.observe(len(batch))
-                await self._answer(batch)
+            if free := await self._lane():
+                self._start(free)
+        if self._going:
+            await asyncio.wait(self._going)
+
+    async def _lane(self) -> int:
+        """Wait for a free lane; how many there are. 0 when nobody waits any more."""
+        while self._waiting:
+            free = 1 if not self._going else 0 if self._alone else self._lanes() - len(self._going)
+            if free > 0:
+                return max(free, self._lanes() - len(self._going))
+            await asyncio.wait(self._going, return_when=asyncio.FIRST_COMPLETED)
+        return 0
+
+    def _lanes(self) -> int:
+        return min(self.model().lanes, MOST_LANES)
+
+    def _start(self, free: int) -> None:
+        """Take a batch and have it computed, with the model for itself where nobody else is there."""
+        batch = self._take(free)
+        self._alone = not self._going and (not self._waiting or self._lanes() == 1)
+        self.observe(len(batch))
+        task = asyncio.create_task(self._answer(batch, self._alone))
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
 
     async def _somebody(self) -> bool:
         """Wait for a request; False when the batcher closes and none waits."""
@@ -123,19 +169,27 @@ class Batcher:
             await self._news.wait()
             alarm.cancel()
 
-    def _take(self) -> list[Ticket]:
-        """The oldest request, so that nobody waits for ever, and those that go with it best."""
+    def _take(self, free: int) -> list[Ticket]:
+        """The oldest request, so that nobody waits for ever, and those that go with it best; where several lanes are
+        free they share who waits."""
         waiting = self._waiting
-        places = together([ticket.size for ticket in waiting], self.max_batch, self.pace, self.target_s)
+        most = min(self.max_batch, -(-len(waiting) // free))
+        pace = self.paces[not self._going and len(waiting) <= most]
+        places = together([ticket.size for ticket in waiting], most, pace, self.target_s)
         taken = set(places)
         self._waiting = [ticket for place, ticket in enumerate(waiting) if place not in taken]
         return [waiting[place] for place in places]
 
-    async def _answer(self, batch: list[Ticket]) -> None:
-        compute = self.begin()
+    async def _answer(self, batch: list[Ticket], alone: bool) -> None:
+        compute = partial(self.model().answer, alone=alone)
         requests = [ticket.request for ticket in batch]
-        outcomes, took_s = await asyncio.get_running_loop().run_in_executor(self._thread, _timed, compute, requests)
-        self.pace.learn(len(batch) * max(ticket.size for ticket in batch), took_s)
+        longest, pace = max(ticket.size for ticket in batch), self.paces[alone]
+        if alone and pace.learnt >= SURE and pace.seconds(len(batch), longest) < INLINE_S:
+            outcomes, took_s = _timed(compute, requests)
+        else:
+            loop = asyncio.get_running_loop()
+            outcomes, took_s = await loop.run_in_executor(self._threads, _timed, compute, requests)
+        pace.learn(len(batch) * longest, took_s)
         for ticket, outcome in zip(batch, outcomes, strict=True):
             if ticket.answer.done():  # its client hung up
                 continue

@@ -47,8 +47,9 @@ class Door:
     def __init__(
         self, app: ASGIApp, settings: ServeSection, key: str | None, open_paths: Collection[str], openai: Sequence[str]
     ) -> None:
-        self.app = app if not settings.allow_origins else CORSMiddleware(
-            app, allow_origins=settings.allow_origins, allow_methods=["GET", "POST"],
+        self.inner = app
+        self.app = self._asked if not settings.allow_origins else CORSMiddleware(
+            self._asked, allow_origins=settings.allow_origins, allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", REQUEST_ID], expose_headers=[REQUEST_ID],
         )  # fmt: skip
         self.noted = settings.log_requests
@@ -70,22 +71,25 @@ class Door:
             await send(message)
 
         try:
-            if self._knows(scope, headers):
-                await self.app(scope, receive, named)
-            else:
-                await self._refused(scope["path"])(scope, receive, named)
+            await self.app(scope, receive, named)
         finally:
             if self.noted:
                 took_ms = round((time.perf_counter() - began) * 1000, 2)
                 told = {"at": round(time.time(), 3), "id": name, "method": scope["method"], "path": scope["path"]}
                 requests.info(json.dumps({**told, "status": status, "ms": took_ms}))
 
+    async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let in who knows the key; refusals go out past the layer of other origins, so that their pages can read
+        them."""
+        known = scope["type"] != "http" or self._knows(scope, Headers(scope=scope))
+        await (self.inner if known else self._refused(scope["path"]))(scope, receive, send)
+
     def _knows(self, scope: Scope, headers: Headers) -> bool:
         """Whether a request may come in. A browser asks without a key whether it may (OPTIONS)."""
         if self.key is None or scope["path"] in self.open_paths or scope["method"] == "OPTIONS":
             return True
         kind, _, told = headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(told.strip().encode("utf-8", "replace"), self.key)
+        return kind.lower() == "bearer" and hmac.compare_digest(told.strip().encode("latin-1", "replace"), self.key)
 
     def _refused(self, path: str) -> ASGIApp:
         what, do = "the key is missing or wrong", "send the header Authorization: Bearer KEY"

@@ -60,7 +60,7 @@ class PredictService(Service):
         """Start the batcher."""
         settings = self.settings
         self.batcher = Batcher(
-            lambda: self.holder.model.answer, settings.max_batch, settings.max_wait_ms / 1000, settings.queue,
+            lambda: self.holder.model, settings.max_batch, settings.max_wait_ms / 1000, settings.queue,
             self.metrics.batch.observe, settings.batch_target_ms / 1000,
         )  # fmt: skip
 

@@ -21,6 +21,8 @@ class Pace:
 
     start: float = GUESS[0]
     cell: float = GUESS[1]
+    learnt: int = 0
+    """Batches seen."""
     _sums: list[float] = field(default_factory=lambda: [0.0] * 5, repr=False)
 
     def __post_init__(self) -> None:
@@ -29,6 +31,7 @@ class Pace:
 
     def learn(self, cells: int, seconds: float) -> None:
         """A batch of so many cells took so long."""
+        self.learnt += 1
         self._sums = [value * FADES for value in self._sums]
         self._add(cells, seconds)
         count, x, y, xx, xy = self._sums

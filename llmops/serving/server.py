@@ -51,6 +51,7 @@ def serve_champion(project: str, places: Places, settings: ServeSection, say: Sa
                 f"{project} has no champion yet", str(places.registry),
                 "make one: llmops run CONFIG; or serve the bundle of a run: llmops serve CONFIG --run ID",
             )  # fmt: skip
+        checked(found[1], settings)
         say(f"{project} version {found[0]} answers on {address(listener)}  (Ctrl+C stops)")
 
         def work(number: int, settings: ServeSection, summed: Summed | None) -> None:
@@ -73,9 +74,7 @@ def serve_bundle(
     Raises DataError for a bad bundle, MachineError when the port cannot be had.
     """
     with bind(settings.host, settings.port) as listener:
-        if settings.workers > 1:  # told here, and not by each of them
-            bundle_format.read(bundle)
-            key_of(settings)
+        checked(bundle, settings)
 
         def work(number: int, settings: ServeSection, summed: Summed | None) -> None:
             holder = Holder(load(0, bundle, settings))
@@ -87,6 +86,13 @@ def serve_bundle(
             run(service, listener, summed)
 
         shared(settings, work)
+
+
+def checked(bundle: Path, settings: ServeSection) -> None:
+    """Find out before there are several workers what each of them would say."""
+    if settings.workers > 1:
+        bundle_format.read(bundle)
+        key_of(settings)
 
 
 def shared(settings: ServeSection, work: Callable[[int, ServeSection, Summed | None], None]) -> None:

@@ -29,6 +29,8 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 T = TypeVar("T")
 HUNG_UP = 499
 """nginx's status for a client that did not wait for its answer; nobody receives it, the metrics count it."""
+KNOWN_TRIES, KNOWN_S = 6, 0.05
+"""So often, and each time so many seconds later, a worker looks for what another one answered."""
 PAGE = Path(__file__).parent / "page"
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,8 @@ class Service(ABC):
         if self.log is None:
             raise Refusal(503, "no-log", "this server keeps no traffic log", "start it with one: llmops serve CONFIG")
         try:
+            if self.summed is not None:
+                await self.known(said.id)
             kept = await asyncio.to_thread(
                 self.log.feedback, said.id, said.rating, correction, said.by, prose=self.prose
             )
@@ -131,6 +135,14 @@ class Service(ABC):
             )
         self.metrics.feedback.inc()
         return JSONResponse({"id": said.id, "correction": correction, **self.noted(correction)})
+
+    async def known(self, name: str) -> None:
+        """Wait a moment for a request that another worker answered: its log is written a little later."""
+        assert self.log is not None
+        for _ in range(KNOWN_TRIES):
+            if await asyncio.to_thread(self.log.knows, name):
+                return
+            await asyncio.sleep(KNOWN_S)
 
     def correction_of(self, told: str | list[str]) -> str:
         """A correction as the log keeps it. Raises Refusal for a list, unless the model gives several labels, and for

@@ -31,9 +31,15 @@ class Loaded:
     version: int
     predictor: Predictor
 
-    def answer(self, requests: Sequence[Any]) -> list[tuple[Any, int]]:
-        """Each request's response, with the version that gave it."""
-        return [(response, self.version) for response in self.predictor.answer(requests)]
+    def answer(self, requests: Sequence[Any], alone: bool = True) -> list[tuple[Any, int]]:
+        """Each request's response, with the version that gave it; `alone`: no other batch is computed meanwhile."""
+        answer = self.predictor.answer if alone else self.predictor.answer_beside
+        return [(response, self.version) for response in answer(requests)]
+
+    @property
+    def lanes(self) -> int:
+        """Batches that it computes at once."""
+        return int(self.predictor.runtime.lanes)
 
     @property
     def writes(self) -> bool:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -30,6 +31,13 @@ def spread(count: int, work: Callable[[int], None]) -> None:
     Workers(count, work).run()
 
 
+def end_with(parent: int) -> None:
+    """Tell this process to stop once its parent is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Workers:
     """The processes, and when each began."""
 
@@ -45,14 +53,12 @@ class Workers:
         for one in (signal.SIGTERM, signal.SIGINT):
             signal.signal(one, self._stop)
         for number in self.numbers:
-            self._start(number)
-        while self.going:
-            try:
-                pid, status = os.wait()
-            except InterruptedError:
-                continue
-            number, began = self.going.pop(pid)
             if self.told is None:
+                self._start(number)
+        while self.going:
+            pid, status = os.wait()
+            number, began = self.going.pop(pid, (-1, 0.0))  # the first process of a container inherits others' children
+            if number >= 0 and self.told is None:
                 self._replace(number, began, status)
 
     def _replace(self, number: int, began: float, status: int) -> None:
@@ -68,14 +74,19 @@ class Workers:
     def _start(self, number: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        told, parent = {signal.SIGTERM, signal.SIGINT}, os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, told)  # who tells to stop finds every process known
         pid = os.fork()
         if pid:
             self.going[pid] = (number, time.monotonic())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, told)
             return
         code = 1
         try:
-            for one in (signal.SIGTERM, signal.SIGINT):
+            for one in told:
                 signal.signal(one, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, told)
+            threading.Thread(target=end_with, args=(parent,), daemon=True).start()
             self.work(number)
             code = 0
         except KeyboardInterrupt:

@@ -117,8 +117,14 @@ class Conversing(Protocol):
 class Runtime(Protocol):
     """How a one-shot bundle computes."""
 
+    lanes: int
+    """Batches that may be computed at once."""
+
     def run(self, batch: Arrays) -> list[Any]:
-        """The output arrays of one batch."""
+        """The output arrays of one batch, which is the only one; nobody else asks meanwhile."""
+
+    def run_beside(self, batch: Arrays) -> list[Any]:
+        """The output arrays of one batch of several; from any thread."""
 
 
 class TokenText(Protocol):

@@ -67,18 +67,20 @@ function show(text, answer) {
 }
 
 // Each word with what it adds to the answer's probability; the ground behind it is as strong as that.
-function marked(text, { parts }) {
+function marked(whole, { parts }) {
+  const text = Array.from(whole); // places are counted in characters, not in halves of them
+  const told = (start, end) => text.slice(start, end).join("");
   const most = Math.max(...parts.map(({ weight }) => Math.abs(weight)), 0.01);
   const pieces = [];
   let place = 0;
   for (const { start, end, weight } of parts) {
-    const word = element("mark", weight < 0 ? "against" : "for", text.slice(start, end));
+    const word = element("mark", weight < 0 ? "against" : "for", told(start, end));
     word.style.setProperty("--share", (Math.abs(weight) / most).toFixed(2));
     word.title = `${weight < 0 ? "−" : "+"}${(100 * Math.abs(weight)).toFixed(1)} points`;
-    pieces.push(text.slice(place, start), word);
+    pieces.push(told(place, start), word);
     place = end;
   }
-  $("words").replaceChildren(...pieces, text.slice(place));
+  $("words").replaceChildren(...pieces, told(place));
   $("words").hidden = false;
 }
 

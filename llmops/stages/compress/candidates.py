@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,11 @@ class Spec:
     @property
     def student(self) -> list[str]:
         """The name of what was trained for it, in parts; empty: nothing was."""
-        parts = [f"distil-{self.distil.layers}"] if self.distil else []
+        parts = [f"distil-{self.distil.layers}{_lessons(self.distil, 'layers')}"] if self.distil else []
         if self.prune:
             shares = (("h", self.prune.heads), ("n", self.prune.neurons), ("w", self.prune.weights))
-            parts.append("-".join(["prune", *(f"{sign}{share * 100:g}" for sign, share in shares if share)]))
+            named = "-".join(["prune", *(f"{sign}{share * 100:g}" for sign, share in shares if share)])
+            parts.append(f"{named}{_lessons(self.prune, 'heads', 'neurons', 'weights')}")
         return parts
 
     @property
@@ -70,6 +71,13 @@ class Spec:
     def plain(self) -> Spec:
         """The same in float32."""
         return replace(self, form="float32")
+
+
+def _lessons(section: DistilSection | PruneSection, *named: str) -> str:
+    """What else a section says beside its defaults, for a name: two students that learn in other ways are two."""
+    usual = {name: field.default for name, field in type(section).model_fields.items()}
+    told = [f"{name[0]}{value:g}" for name, value in section if name not in named and value != usual[name]]
+    return "".join(f"-{one}" for one in told)
 
 
 FLOAT32 = Spec()
@@ -152,16 +160,16 @@ class Workshop:
         if name in self.students:
             return self.students[name]
         room = self.job.room
-        answers = self.learner.predict(self.dataset, "train")
+        answers = cache(lambda: self.learner.predict(self.dataset, "train"))
         learner = self.learner
         if spec.distil:
             distil = _able(learner, "distil")
             room.say(f"distilling a student with {spec.distil.layers} layers")
-            learner = distil(self.dataset, answers, spec.distil, room.work / f"fit-distil-{spec.distil.layers}", room)
+            learner = distil(self.dataset, answers(), spec.distil, room.work / f"fit-{spec.student[0]}", room)
         if spec.prune:
             prune = _able(learner, "prune")
             room.say("pruning, and recovering")
-            learner = prune(self.dataset, answers, spec.prune, room.work / f"fit-{name}", room)
+            learner = prune(self.dataset, answers(), spec.prune, room.work / f"fit-{name}", room)
         self.students[name] = learner
         return learner
 

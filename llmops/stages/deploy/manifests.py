@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+import yaml
+
 from llmops.serving.config import ServeSection
 from llmops.stages.deploy.container import PORT, serve_command
 
@@ -110,7 +112,7 @@ WantedBy=multi-user.target
 def write_manifests(folder: Path, project: str, settings: ServeSection, size_mb: float) -> None:
     """Write kubernetes.yaml and NAME.service into `folder`; `size_mb` is the bundle's."""
     name = as_name(project)
-    asked, most = round(MEMORY_MB + 2 * size_mb), round(MEMORY_MB + 4 * size_mb)
+    asked, most = (round(settings.workers * (MEMORY_MB + share * size_mb)) for share in (2, 4))
     secret = SECRET.format(name=name, key=settings.key_env) if settings.key_env else ""
     shared = {"name": name, "port": PORT, "stop": STOP_S, "most": most}
     (folder / "kubernetes.yaml").write_text(KUBERNETES.format(**shared, asked=asked, environment=secret), "utf-8")
@@ -126,8 +128,11 @@ def write_manifests(folder: Path, project: str, settings: ServeSection, size_mb:
 
 
 def as_name(project: str) -> str:
-    """A project's name as Kubernetes and systemd take one: small letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9-]+", "-", project.lower()).strip("-")[:50] or "model"
+    """A project's name as Kubernetes and systemd take one: small letters, digits and dashes, a letter first; and no
+    word (no, 123) that YAML takes for something else."""
+    name = re.sub(r"[^a-z0-9-]+", "-", project.lower())[:50].strip("-")
+    plain = name[:1].isalpha() and isinstance(yaml.safe_load(name), str)
+    return name if plain else f"model-{name}".strip("-")
 
 
 def _unit_word(word: str) -> str:

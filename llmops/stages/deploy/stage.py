@@ -19,10 +19,8 @@ from llmops.fields.rows import read_split
 from llmops.registry import store
 from llmops.stages.deploy.config import DeploySection
 
-UNMEASURED = (
-    "host", "port", "max_text_chars", "max_body_kb", "keep_traffic_days", "key_env", "allow_origins", "log_requests",
-)  # fmt: skip
-"""Settings that don't change what the server answers to a held-out row, nor how fast."""
+UNMEASURED = ("host", "port", "max_text_chars", "max_body_kb", "keep_traffic_days")
+"""Settings that don't change what the server answers to a held-out row, nor how fast, nor who may ask it."""
 
 
 class DeployStage:

@@ -3,11 +3,13 @@ steps; Jamieson and Talwalkar 2016)."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmops.core.artifact import write_json
 from llmops.core.protocols import Job
 from llmops.stages.tune.config import TuneSection
 from llmops.stages.tune.study import Search
@@ -48,12 +50,13 @@ class Looks(Search):
         self.told = {}
 
     def first(self) -> float:
-        """Look at the trained model's own settings; the seconds that it took."""
-        self.begin()
-        if not self.clock.spent_s:
-            self.clock.tick()
+        """Look at the trained model's own settings; the seconds that it took, kept for a search that carries on."""
+        path = self.folder / "first.json"
+        if not path.exists():
+            self.begin()
+            write_json(path, {"seconds": max(self.clock.tick(), 1e-3)})
         self._look()
-        return max(self.clock.spent_s, 1e-3)
+        return float(json.loads(path.read_bytes())["seconds"])
 
     def keep(self, learner: Any, found: dict[str, Any], number: int) -> None:
         """Nothing: a model of few rows is no use to anybody."""
@@ -62,13 +65,16 @@ class Looks(Search):
 def search(job: Job) -> tuple[Search, Looks | None, str]:
     """Search as the budget allows: the search of full trainings, the looks before it, and in words what was planned."""
     tune, full = job.section("tune", TuneSection), Search(job)
-    folder = full.folder / "rows"
-    if tune.seconds is None or tune.look is None or not job.task.thinned(job.inputs["dataset"], tune.look, folder):
+    folder, most = full.folder / "rows", full.size()
+    wanted = tune.seconds is not None and tune.look is not None and most >= FEWEST
+    if not wanted or not job.task.thinned(job.inputs["dataset"], float(tune.look or 0), folder):
         full.run()
         return full, None, ""
+    assert tune.look is not None
     looks = Looks(job, folder)
-    plan = planned(tune.seconds, tune.trials, looks.first(), tune.look)
-    said = told(plan, tune, looks.clock.spent_s)
+    look_s = looks.first()
+    plan = planned(tune.seconds, most, look_s, tune.look)
+    said = told(plan, tune, look_s)
     job.room.say(said)
     if plan.way == "full":
         full.run()
