@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from itertools import pairwise
@@ -381,6 +382,19 @@ def test_init_and_prepare_count_every_mending_and_every_row(tmp_path: Path) -> N
     }
     assert numbers["rows_read"] == 40 == len(dropped) + sum(numbers[split] for split in ("train", "valid", "test"))
     assert numbers["mended"] == 24
+
+
+def test_chats_in_the_cells_of_a_table_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "desk.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "messages"])
+        writer.writerows([n, json.dumps([user(f"question {n}"), agent(f"answer {n}")])] for n in range(30))
+    assert recognise(path) == Kind("text-generation", "instructions")
+    assert TASK.example(section(), {"messages": json.dumps([user("a"), agent("b")])}) == TASK.example(
+        section(), {"messages": [user("a"), agent("b")]}
+    )
+    assert "not the JSON of one" in str(TASK.example(section(), {"messages": "[{'role'"}))
 
 
 @pytest.mark.parametrize("task", [None, "text-generation"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,15 @@ def message(item: Any, field: str) -> Said:
 
 
 def items_of(value: Any, field: str) -> Sequence[Any]:
-    """A list, or the array that a Parquet file holds instead. Raises Off for anything else."""
+    """A list, the array that a Parquet file holds instead, or the JSON of one in a table's cell. Raises Off for
+    anything else."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise Off(f"{field} is not a list, and not the JSON of one") from None
     if not isinstance(value, list | tuple):
         raise Off(f"{field} is not a list but {kind_of(value)}")
     return value
