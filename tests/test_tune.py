@@ -319,10 +319,10 @@ def test_the_budget_in_seconds_starts_no_trial_after_it(tmp_path: Path, monkeypa
     (60.0, 6.0, "looks"), (60.0, 25.0, "nothing"), (60.0, 1.0, "full"), (None, 99.0, "full"), (600.0, 6.0, "full"),
 ])  # fmt: skip
 def test_what_a_budget_allows(seconds: float | None, look_s: float, way: str) -> None:
-    plan = planned(seconds, 20, look_s, 0.1)
+    plan = planned(seconds, 20, look_s, 10 * look_s)
     assert plan.way == way
     if seconds is not None:
-        assert plan.looks == min(20, int(seconds / look_s)) and plan.full == min(20, int(seconds / look_s * 0.1))
+        assert plan.looks == min(20, int(seconds / look_s)) and plan.full == min(20, int(seconds / look_s / 10))
 
 
 def looking(folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch, **train: Any) -> tuple[Job, Report]:

@@ -41,9 +41,10 @@ class TuneSection(Section):
     """Trials at most, the trained model's own settings (the first) included."""
     seconds: float | None = Field(None, gt=0)
     """Seconds at most; no new trial starts after them, and a running one stops at its next epoch."""
-    look: float | None = Field(0.1, gt=0, le=0.5)
+    look: float | None = Field(0.06, gt=0, le=0.5)
     """Where `seconds` do not allow three full trainings: settings are tried on this share of the training rows first,
-    as many as the seconds allow, and the best is then trained in full, for which the time comes on top. Where not even
+    for two epochs (unless `space` has epochs), as many as the seconds allow, and the best is then trained in full, for
+    which the time comes on top. Where not even
     three such looks are possible there is no search, and the report says so. null: full trainings alone. Texts with
     labels only; other tasks train in full."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"

@@ -14,6 +14,8 @@ from llmops.core.protocols import Job
 from llmops.stages.tune.config import TuneSection
 from llmops.stages.tune.study import Search
 
+EPOCHS = 2
+"""Of a look."""
 FEWEST = 3
 """Trials below which a search is no search."""
 
@@ -33,11 +35,21 @@ class Plan:
         return "looks" if self.looks >= FEWEST else "nothing"
 
 
-def planned(seconds: float | None, trials: int, look_s: float, share: float) -> Plan:
-    """The plan for `seconds`, where a look at a `share` of the rows took `look_s`; never more than `trials`."""
+def planned(seconds: float | None, trials: int, look_s: float, whole_s: float) -> Plan:
+    """The plan for `seconds`, where a look took `look_s` and a full training takes `whole_s`; never more than
+    `trials`."""
     if seconds is None:
         return Plan(trials, trials)
-    return Plan(min(trials, int(seconds * share / look_s)), min(trials, int(seconds / look_s)))
+    return Plan(min(trials, int(seconds / whole_s)), min(trials, int(seconds / look_s)))
+
+
+def trained_s(model: Path, look_s: float, share: float) -> float:
+    """Seconds that the training of the model took, as train's report beside it tells; else about."""
+    try:
+        numbers = json.loads((model.parent / "report.json").read_bytes())["numbers"]
+        return float(numbers["took_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return look_s / share
 
 
 class Looks(Search):
@@ -48,6 +60,9 @@ class Looks(Search):
         super().__init__(job, "looks")
         self.dataset = dataset
         self.told = {}
+        epochs = getattr(self.train, "epochs", None)
+        if epochs is not None and "epochs" not in self.tune.space:
+            self.train = self.train.model_copy(update={"epochs": min(EPOCHS, epochs)})
 
     def first(self) -> float:
         """Look at the trained model's own settings; the seconds that it took, kept for a search that carries on."""
@@ -73,8 +88,9 @@ def search(job: Job) -> tuple[Search, Looks | None, str]:
     assert tune.look is not None
     looks = Looks(job, folder)
     look_s = looks.first()
-    plan = planned(tune.seconds, most, look_s, tune.look)
-    said = told(plan, tune, look_s)
+    whole_s = trained_s(job.inputs["model"], look_s, tune.look)
+    plan = planned(tune.seconds, most, look_s, whole_s)
+    said = told(plan, tune, look_s, whole_s)
     job.room.say(said)
     if plan.way == "full":
         full.run()
@@ -90,10 +106,9 @@ def search(job: Job) -> tuple[Search, Looks | None, str]:
     return full, looks, said
 
 
-def told(plan: Plan, tune: TuneSection, look_s: float) -> str:
+def told(plan: Plan, tune: TuneSection, look_s: float, whole: float) -> str:
     """The plan in words."""
     assert tune.seconds is not None and tune.look is not None
-    whole = look_s / tune.look
     if plan.way == "full":
         return f"{tune.seconds:g} s allow about {plan.full} trainings of {whole:.0f} s"
     part = f"looks of {look_s:.1f} s at {tune.look:.0%} of the rows"
