@@ -76,6 +76,7 @@ def test_no_row_stands_in_them(tmp_path: Path) -> None:
 def test_how_far_outputs_are_apart(ours: list[float], far: float) -> None:
     assert apart(np.array(ours), np.array([1.0, 2.0])) == pytest.approx(far, abs=1e-3)
     assert apart(np.ones((2, 3)), np.ones((3, 2))) == np.inf
+    assert apart(np.array([np.nan, 1.0]), np.array([np.nan, 1.0])) == 0.0, "a missing value stays missing"
 
 
 def test_a_server_says_when_a_model_is_wrong_or_slow_here(
