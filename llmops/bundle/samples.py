@@ -77,8 +77,8 @@ def check(folder: Path, runtime: Any, turns: int = 1) -> Checked | None:
 
 
 def apart(ours: Any, theirs: Any) -> float:
-    """||ours - theirs|| / ||theirs||; infinite for other shapes, and where one is a number and the other is none: missing
-    values of a table stay missing."""
+    """||ours - theirs|| / ||theirs||; infinite for other shapes, and where one is a number and the other is none:
+    missing values of a table stay missing."""
     if ours.shape != theirs.shape or not np.array_equal(np.isfinite(ours), np.isfinite(theirs)):
         return float("inf")
     a, b = (one[np.isfinite(one)].astype(np.float64) for one in (ours, theirs))
