@@ -52,7 +52,6 @@ def serve_champion(project: str, places: Places, settings: ServeSection, say: Sa
                 "make one: llmops run CONFIG; or serve the bundle of a run: llmops serve CONFIG --run ID",
             )  # fmt: skip
         checked(found[1], settings)
-        say(f"{project} version {found[0]} answers on {address(listener)}  (Ctrl+C stops)")
 
         def work(number: int, settings: ServeSection, summed: Summed | None) -> None:
             champion = store.champion(places.registry)
@@ -60,7 +59,10 @@ def serve_champion(project: str, places: Places, settings: ServeSection, say: Sa
             holder = Holder(load(*champion, settings))
             watch = partial(Watcher, places.registry, holder, settings)
             log = open_log(places.traffic / "traffic.db", settings)
-            run(make_service(holder, settings, log, watch, project), listener, summed)
+            service = make_service(holder, settings, log, watch, project)
+            if number == 0:
+                say(f"{project} version {champion[0]} answers on {address(listener)}  (Ctrl+C stops)")
+            run(service, listener, summed)
 
         shared(settings, work)
 
