@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from llmops.core.artifact import tree_digest, write_json
+from llmops.core.artifact import tree_digest
 from llmops.core.protocols import Base
 from llmops.engine.ragged import Ragged, joined, ragged, taken
 from llmops.engine.update import begin
@@ -43,7 +43,6 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_set(folder: Path, train: TextTrainSection) -> Path:
     splits = {"train": rows(24, 1), "valid": rows(12, 2), "test": rows(24, 3)}
     find("text-classification").encoder(TASK, train).prepare(splits, folder)
-    write_json(folder / "dataset.json", {"counts": {name: len(split) for name, split in splits.items()}})
     return folder
 
 
@@ -134,7 +133,7 @@ def test_no_epoch_ends_the_last_training_early(tmp_path: Path, bert: Path) -> No
 def test_without_test_rows_nothing_learns_the_judges(tmp_path: Path, bert: Path) -> None:
     train = few(bert)
     data = data_set(tmp_path / "d", train)
-    write_json(data / "dataset.json", {"counts": {"train": 24, "valid": 12, "test": 0}})
+    (data / "test.safetensors").unlink()
     learner = TextClassifier(TASK, train, 1)
     found = learner.train(data, tmp_path / "w", FakeRoom(tmp_path / "r"))
     assert "refit_rows" not in found and learner.unseen is None

@@ -276,7 +276,8 @@ class Heard:
 
 def tested(dataset: Path) -> bool:
     """Whether a data set has test rows."""
-    return bool(json.loads((dataset / "dataset.json").read_bytes())["counts"].get("test"))
+    path = dataset / "test.safetensors"
+    return path.exists() and len(Ragged.read(path)) > 0
 
 
 def problem_of(settings: TextTrainSection) -> type[TextProblem]:
