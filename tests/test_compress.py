@@ -105,20 +105,20 @@ def candidate_rows(report: Report) -> dict[str, list[Any]]:
 
 def test_every_candidate_is_measured(transformer: tuple[Job, Report]) -> None:
     rows = candidate_rows(transformer[1])
-    assert list(rows) == ["float32", "int8", "distil-1"]
+    assert list(rows) == ["float32", "int8", "distil-1-e2"]
     for row in rows.values():
         assert 0 < row["p50 ms"] <= row["p95 ms"]
         assert row["rows/s"] > 0
         assert 0 <= row["on validation"] <= 1
     assert rows["float32"]["agreement"] == 1.0
-    assert rows["distil-1"]["size MB"] < rows["float32"]["size MB"]
+    assert rows["distil-1-e2"]["size MB"] < rows["float32"]["size MB"]
 
 
 def test_figures_stand_before_and_after(transformer: tuple[Job, Report]) -> None:
     table = transformer[1].tables[1]
     told = ["accuracy", "f1_macro", "f1_weighted", "balanced_accuracy", "roc_auc", "average_precision"]
     assert table.columns == ["candidate", *told]
-    assert [row[0] for row in table.rows] == ["trained model", "float32", "int8", "distil-1"]
+    assert [row[0] for row in table.rows] == ["trained model", "float32", "int8", "distil-1-e2"]
     assert table.rows[0][1:] == table.rows[1][1:]
 
 
@@ -193,7 +193,7 @@ def test_candidates_combine_freely(tmp_path: Path) -> None:
     job = trained_job(tmp_path, compress={"candidates": ["int8-static", both], "max_quality_loss": 1.0})
     report = CompressStage().run(job)
     rows = candidate_rows(report)
-    assert list(rows) == ["float32", "int8-static", "distil-1-int8-static"]
+    assert list(rows) == ["float32", "int8-static", "distil-1-e1-int8-static"]
     assert rows["int8-static"]["agreement"] > 0.9 and rows["int8-static"]["memory mb"] > 10
     assert rows["float32"]["start ms"] > 0 and rows["float32"]["change"].startswith("+0.0000")
     predictor = Predictor.open(job.room.out / "bundle")
