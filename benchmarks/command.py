@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 LLMOPS = [sys.executable, "-m", "llmops.cli"]
 TOLD = 3000
@@ -35,6 +37,15 @@ def reported(folder: Path, *words: str) -> dict[str, Any]:
     if "stages" not in found:
         raise SystemExit(f"llmops {' '.join(words)} ended with {ended.returncode}:\n{ended.stderr[-TOLD:]}")
     return found
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process and its children that lies in RAM; a child that ends meanwhile counts nothing."""
+    total, parent = 0.0, psutil.Process(pid)
+    for one in [parent, *parent.children(recursive=True)]:
+        with suppress(psutil.Error):
+            total += one.memory_info().rss / 1e6
+    return total
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks.command import resident_mb
 from llmops.bundle import format as bundle_format
 from llmops.registry import store
 
@@ -178,17 +179,6 @@ def versions(bundle: Path, folder: Path) -> list[Path]:
     return made
 
 
-def memory_mb(parent: psutil.Process) -> float:
-    """Of the server and its workers."""
-    total = 0.0
-    for one in [parent, *parent.children(recursive=True)]:
-        try:
-            total += one.memory_info().rss / 1e6
-        except psutil.Error:
-            continue
-    return total
-
-
 def storm(load: Load, parent: psutil.Process, asked: argparse.Namespace, bundles: list[Path], registry: Path) -> Any:
     """Let the clients loose; (memory by second, swaps, whether a worker was killed)."""
     threads = [threading.Thread(target=load.client, args=(seed,)) for seed in range(asked.clients)]
@@ -197,7 +187,7 @@ def storm(load: Load, parent: psutil.Process, asked: argparse.Namespace, bundles
     began, memory, swaps, killed = time.monotonic(), [], 0, False
     while (passed := time.monotonic() - began) < asked.minutes * 60:
         time.sleep(1)
-        memory.append(memory_mb(parent))
+        memory.append(resident_mb(parent.pid))
         if passed > (swaps + 1) * SWAP_S:
             swaps += 1
             store.promote(registry, bundles[swaps % 2])

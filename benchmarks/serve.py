@@ -36,6 +36,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.command import resident_mb
+
 HERE = Path(__file__).parent
 OURS, CHOSEN = "llmops", "chosen"
 RIVALS = ("bare", "litserve", "pipeline")
@@ -124,12 +126,6 @@ def load(port: int, program: Path, clients: int, seconds: float) -> dict[str, fl
         raise SystemExit(f"{found['bad']} of {found['requests']} requests failed")
     rate = found["requests"] / found["us"] * 1e6
     return {"per_s": rate, "p50_ms": found["p50_us"] / 1e3, "p95_ms": found["p95_us"] / 1e3}
-
-
-def resident_mb(pid: int) -> float:
-    """Memory of a process and its children that lies in RAM."""
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    return sum(one.memory_info().rss for one in family) / 1e6
 
 
 def turn(names: list[str], asked: argparse.Namespace, folder: Path, texts: list[str], found: dict[str, Any]) -> None:

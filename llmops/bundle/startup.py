@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-import llmops
 from llmops.bundle.predictor import Predictor
+from llmops.core.machine import environment
 
 LIMIT_S = 300
 
@@ -21,12 +20,9 @@ def startup(folder: Path, threads: int = 0) -> dict[str, float]:
     """{"start_ms", "memory_mb"}: milliseconds to open the bundle in `folder` and, where it answers at once, to give a
     first answer; and what the process holds in memory then. Nothing when that cannot be measured here."""
     command = [sys.executable, "-P", "-m", "llmops.bundle.startup", str(folder), str(threads)]
-    # the very code that runs here, also from a checkout that is not installed
-    paths = [str(Path(llmops.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment
+            command, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment()
         )  # fmt: skip
         found: dict[str, float] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):

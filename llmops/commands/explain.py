@@ -149,9 +149,9 @@ def _bounds(rules: list[Any]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "none: it must be given" if field.default_factory is None else str(field.default_factory())  # type: ignore[call-arg]
-    return (
-        "null" if field.default is None else json.dumps(field.default) if _unseen(field.default) else str(field.default)
-    )
+    if field.default is None:
+        return "null"
+    return json.dumps(field.default) if _unseen(field.default) else str(field.default)
 
 
 def _unseen(default: Any) -> bool:

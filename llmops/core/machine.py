@@ -1,4 +1,4 @@
-"""This machine: its processor, and where what was found out or compiled for it is kept."""
+"""This machine: its processor, where what was found out or compiled for it is kept, and how our processes start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+
+import llmops
 
 
 def processor() -> bytes:
@@ -20,6 +22,13 @@ def processor() -> bytes:
 def signature() -> str:
     """A short name of the kind of processor: equal where programs run alike."""
     return hashlib.sha256(processor()).hexdigest()[:12]
+
+
+def environment() -> dict[str, str]:
+    """What a process of our own is started with, so that it runs the very code that runs here, also from a checkout
+    that is not installed."""
+    paths = [str(Path(llmops.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def folder() -> Path:

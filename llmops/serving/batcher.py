@@ -132,9 +132,9 @@ class Batcher:
     async def _lane(self) -> int:
         """Wait for a free lane; how many there are. 0 when nobody waits any more."""
         while self._waiting:
-            free = 1 if not self._going else 0 if self._alone else self._lanes() - len(self._going)
+            free = 0 if self._going and self._alone else self._lanes() - len(self._going)
             if free > 0:
-                return max(free, self._lanes() - len(self._going))
+                return free
             await asyncio.wait(self._going, return_when=asyncio.FIRST_COMPLETED)
         return 0
 

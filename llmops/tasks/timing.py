@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmops.core.protocols import Measured, Opened
+from llmops.fields.rows import read_split
 
 SINGLE = 200
 """Rows answered one by one, for latency."""
@@ -84,6 +86,11 @@ def by_size(opened: Opened, requests: Sequence[Any], batch: int) -> Iterator[lis
     """The places of requests, `batch` at a time, those of like size together."""
     order = sorted(range(len(requests)), key=lambda place: opened.codec.size(requests[place]))
     return (order[start : start + batch] for start in range(0, len(order), batch))
+
+
+def split_answers(opened: Opened, dataset: Path, split: str) -> np.ndarray[Any, Any]:
+    """The first output of the runtime to all rows of a split, in their order."""
+    return raw_answers(opened, [opened.codec.request(row) for row in read_split(dataset, split)])[0]
 
 
 def raw_answers(opened: Opened, requests: Sequence[Any], batch: int = BATCH) -> tuple[np.ndarray[Any, Any], float]:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmops.core.intervals import Z95
 from llmops.core.protocols import Measured, Metric
 
 SLOWER = 1.1
 """Less than a tenth slower is noise."""
 UNFELT_MS = 0.3
 """Nor is less than this felt by anybody who asks a server: tiny networks have nothing to win."""
-Z95 = 1.959964
 SPEED = ("_ms", "_per_s")
 """Gates whose names end so can be judged already: through HTTP it will only be slower."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import llmops
 from llmops.core.errors import DataError
+from llmops.core.machine import environment
 from llmops.serving.config import ServeSection
 
 START_S = 120.0
@@ -54,12 +53,9 @@ class BundleServer:
         """Returns when it is ready. Raises DataError with the end of its stderr when it does not come up."""
         port_file = self.work / "port"
         port_file.unlink(missing_ok=True)
-        # The very code that runs here, also from a checkout that is not installed.
-        paths = [str(Path(llmops.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                self._command(port_file), stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=environment
+                self._command(port_file), stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=environment()
             )
         try:
             self._wait(port_file)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.bundle.predictor import Predictor
-from llmops.fields.rows import read_split
-from llmops.tasks.timing import raw_answers
+from llmops.tasks.timing import split_answers
 
 
 class Twin:
@@ -18,5 +17,4 @@ class Twin:
 
     def predict(self, dataset: Path, split: str) -> Any:
         """Raw answers to a split's rows, in their order."""
-        requests = [self.opened.codec.request(row) for row in read_split(dataset, split)]
-        return raw_answers(self.opened, requests)[0]
+        return split_answers(self.opened, dataset, split)

@@ -44,9 +44,8 @@ class TuneSection(Section):
     look: float | None = Field(0.06, gt=0, le=0.5)
     """Where `seconds` do not allow three full trainings: settings are tried on this share of the training rows first,
     for two epochs (unless `space` has epochs), as many as the seconds allow, and the best is then trained in full, for
-    which the time comes on top. Where not even
-    three such looks are possible there is no search, and the report says so. null: full trainings alone. Texts with
-    labels only; other tasks train in full."""
+    which the time comes on top. Where not even three such looks are possible there is no search, and the report says
+    so. null: full trainings alone. Texts with labels only; other tasks train in full."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     """Bayesian (tree-structured Parzen estimators, Bergstra et al. 2011), random, or every combination."""
     pruner: Literal["median", "halving", "none"] = "median"

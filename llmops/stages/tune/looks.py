@@ -29,7 +29,7 @@ class Plan:
 
     @property
     def way(self) -> str:
-        """ "full" trainings where there is time for some, else "looks", else "nothing"."""
+        """How to search: "full" trainings where there is time for some, else "looks", else "nothing"."""
         if self.full >= FEWEST:
             return "full"
         return "looks" if self.looks >= FEWEST else "nothing"

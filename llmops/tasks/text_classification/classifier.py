@@ -33,7 +33,7 @@ from llmops.tasks.text_classification.few.refit import refit
 from llmops.tasks.text_classification.few.unlabelled import learn_unlabelled, with_unlabelled
 from llmops.tasks.text_classification.networks import architecture, fresh_network
 from llmops.tasks.text_classification.objective import Objective, OneLabel
-from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score
+from llmops.tasks.text_classification.problem import FrozenProblem, TextProblem, score, tensors
 from llmops.tasks.text_classification.update import Before, Hold, Holding, slowed, unfit
 
 FORMAT = 1
@@ -199,10 +199,7 @@ class Classifier:
         network, device, pad = self.trained().to(self.device()).eval(), self.device(), self.pad()
 
         def answer(rows: np.ndarray) -> torch.Tensor:
-            tokens, mask = data.padded(rows, pad)
-            return network(
-                torch.from_numpy(tokens).to(device), None if mask is None else torch.from_numpy(mask).to(device)
-            )
+            return network(*tensors(data, rows, pad, device))
 
         return score(answer, data.lengths) if len(data) else np.zeros((0, len(self.labels)), np.float32)
 

@@ -64,11 +64,9 @@ class TextProblem(Rowwise):
 
     def batch(self, data: Ragged, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Tokens and mask (None when nothing is padded) of some rows, on the device."""
-        tokens, mask = data.padded(rows, self.pad)
-        known = torch.from_numpy(tokens)
-        if self.slice is not None:
-            known = self.slice.renumber(known)
-        return known.to(self.device), None if mask is None else torch.from_numpy(mask).to(self.device)
+        tokens, mask = tensors(data, rows, self.pad)
+        known = tokens if self.slice is None else self.slice.renumber(tokens)
+        return known.to(self.device), None if mask is None else mask.to(self.device)
 
     def weight(self, rows: np.ndarray) -> float:
         return self.objective.weight(rows)
@@ -179,13 +177,18 @@ class DistilProblem(TextProblem):
             assert isinstance(self.network, PretrainedClassifier)
             found, pooled = self.network.stated(batch.tokens, batch.mask)
             logits = self.network.classify(pooled)
-            tokens, mask = self.train.padded(batch.rows, self.states.pad)  # not numbered as the student's slice is
-            far = self.states.distance(
-                found, torch.from_numpy(tokens).to(self.device),
-                None if mask is None else torch.from_numpy(mask).to(self.device),
-            )  # fmt: skip
+            # the teacher's tokens are not numbered as the student's slice is
+            far = self.states.distance(found, *tensors(self.train, batch.rows, self.states.pad, self.device))
         likeness = self.objective.likeness(logits, self.teacher[batch.rows], self.temperature)
         return likeness + self.objective.loss(logits, batch.rows) + far
+
+
+def tensors(
+    data: Ragged, rows: np.ndarray, pad: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Tokens and mask (None when nothing is padded) of some rows, int64 [len(rows), longest]."""
+    tokens, mask = data.padded(rows, pad)
+    return torch.from_numpy(tokens).to(device), None if mask is None else torch.from_numpy(mask).to(device)
 
 
 def score(answer: Callable[[np.ndarray], Tensor], lengths: np.ndarray) -> np.ndarray:

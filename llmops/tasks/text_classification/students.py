@@ -23,7 +23,7 @@ from llmops.nets.pruning import importance, layers_of, shrink, thin
 from llmops.nets.slicing import evenly_spaced, layer_list, shallower
 from llmops.nets.vocabulary import kept_tokens, trimmed_network, trimmed_tokenizer
 from llmops.tasks.text_classification.classifier import Classifier
-from llmops.tasks.text_classification.problem import DistilProblem, States
+from llmops.tasks.text_classification.problem import DistilProblem, States, tensors
 
 LAYERED = (PRETRAINED, "transformer")
 BATCH = 32
@@ -152,8 +152,7 @@ def losses(student: Classifier, train: Ragged) -> Iterator[Callable[[], Tensor]]
     order = np.random.Generator(np.random.PCG64(student.seed)).permutation(len(train))
     for start in range(0, min(len(train), BATCH * MOST_BATCHES), BATCH):
         rows = order[start : start + BATCH]
-        tokens, mask = (None if one is None else torch.from_numpy(one) for one in train.padded(rows, pad))
-        yield partial(lambda rows, tokens, mask: objective.loss(network(tokens, mask), rows), rows, tokens, mask)
+        yield partial(lambda rows: objective.loss(network(*tensors(train, rows, pad)), rows), rows)
 
 
 def states_of(teacher: Classifier, layers: int, weight: float) -> States | None:
@@ -174,10 +173,8 @@ def learn(
     seed_everything(student.seed)
     settings = student.settings.model_copy(update={"epochs": lessons.epochs})
     train, valid = (Ragged.read(dataset / f"{split}.safetensors") for split in ("train", "valid"))
-    problem = DistilProblem(
-        student.trained(), train, valid, settings, student.section.metric, student.pad(), student.device(),
-        student.objective,
-    )  # fmt: skip
+    problem = student.posed(DistilProblem, student.trained(), train, valid, settings)
+    assert isinstance(problem, DistilProblem)
     problem.teacher = torch.from_numpy(logits.astype(np.float32)).to(problem.device)
     problem.temperature, problem.states = lessons.temperature, states
     # the head is not new, so it learns no faster than the layers
